@@ -1,0 +1,8 @@
+using TorchSharp;
+
+namespace SslResearch.Core.Methods;
+
+/// <summary>What a forward pass yields.</summary>
+/// <param name="Loss">Scalar float32 with its graph.</param>
+/// <param name="Embedding">(M, d) float32, detached: what the collapse diagnostics look at.</param>
+public readonly record struct StepOutput(torch.Tensor Loss, torch.Tensor Embedding);

@@ -1,0 +1,211 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using TorchSharp;
+
+namespace SslResearch.Core.Runtime;
+
+/// <summary>Finds and loads libtorch before TorchSharp's first call; the one entry to native code.</summary>
+public static class TorchRuntime
+{
+    /// <summary>Environment variable that names a folder of libtorch libraries (an existing PyTorch's <c>torch/lib</c>).</summary>
+    public const string LibraryVariable = "SSLR_TORCH_LIB";
+
+    // libLibTorchSharp.so 0.107 names this version for one reference that nothing uses; GCC 12's libstdc++ ends at 3.4.30.
+    private const string UnusedVersionNeed = "GLIBCXX_3.4.32";
+    private const string Shim = "libLibTorchSharp.so";
+
+    private static readonly string[] NativePackages = ["torchsharp", "libtorch-cpu-linux-x64"];
+
+    // malloc parameters (malloc.h): keep big blocks in the heap and give nothing back, so that each step reuses its pages.
+    private const int MallocTrimThreshold = -1;
+    private const int MallocTopPad = -2;
+    private const int MallocMmapMax = -4;
+
+    private static readonly Lock Gate = new();
+    private static RuntimeInfo? loaded;
+
+    /// <summary>What was loaded; null before <see cref="Initialise"/>.</summary>
+    public static RuntimeInfo? Loaded => loaded;
+
+    /// <summary>Loads libtorch and sets thread counts. Later calls keep the libraries and only set the thread count.</summary>
+    /// <param name="torchLibrary">
+    /// Folder of libtorch; null takes <see cref="LibraryVariable"/>, then the package's own. A folder given here is the only one searched.
+    /// </param>
+    /// <param name="threads">Threads inside one operation; null takes all cores.</param>
+    /// <exception cref="TorchRuntimeException">libtorch is missing or does not fit; the message says what to do.</exception>
+    public static RuntimeInfo Initialise(string? torchLibrary = null, int? threads = null)
+    {
+        lock (Gate)
+        {
+            loaded ??= Load(torchLibrary ?? NullIfEmpty(Environment.GetEnvironmentVariable(LibraryVariable)));
+            torch.set_num_threads(threads ?? Environment.ProcessorCount);
+            return loaded;
+        }
+    }
+
+    /// <summary>The device a user named, checked.</summary>
+    /// <param name="name"><c>cpu</c>, <c>cuda</c> or <c>cuda:n</c>.</param>
+    /// <exception cref="TorchRuntimeException">Unknown name, libtorch without CUDA, or no such GPU.</exception>
+    public static torch.Device Device(string name)
+    {
+        Initialise();
+        if (name == "cpu")
+        {
+            return torch.CPU;
+        }
+
+        var index = 0;
+        if (name != "cuda" && !(name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan(5), out index) && index >= 0))
+        {
+            throw new TorchRuntimeException($"Unknown device '{name}': use cpu, cuda or cuda:n.");
+        }
+
+        if (!loaded!.HasCuda)
+        {
+            throw new TorchRuntimeException(
+                $"--device {name}: the libtorch in {loaded.Folder} has no CUDA. Name a PyTorch with CUDA by --torch-lib DIR or {LibraryVariable} "
+                + "(its site-packages/torch/lib, libtorch 2.10), or use --device cpu.");
+        }
+
+        if (!torch.cuda.is_available())
+        {
+            throw new TorchRuntimeException($"--device {name}: libtorch has CUDA, but no CUDA device is usable here (driver or GPU missing). Use --device cpu.");
+        }
+
+        return index < torch.cuda.device_count()
+            ? new torch.Device(DeviceType.CUDA, index)
+            : throw new TorchRuntimeException($"--device {name}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0.");
+    }
+
+    private static RuntimeInfo Load(string? given)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            // On other systems the package's own probing is enough.
+            return Described(given ?? AppContext.BaseDirectory, given is not null, patched: false);
+        }
+
+        var shim = Find(Shim) ?? throw new TorchRuntimeException(
+            $"{Shim} was found neither beside the program nor in the package cache. Build once with network, or set NUGET_PACKAGES to the package cache.");
+        var libtorch = given ?? (Find("libtorch_cpu.so") is { } found ? Path.GetDirectoryName(found)! : throw new TorchRuntimeException(
+            $"libtorch was found neither beside the program nor in the package cache. Name its folder by --torch-lib DIR or {LibraryVariable}."));
+        TuneMalloc();
+        var (name, patched) = PrivateShim(shim);
+        foreach (var library in Present(libtorch, given is not null))
+        {
+            LoadLibrary(library, given);
+        }
+
+        LoadLibrary(name, given);
+        return Described(libtorch, given is not null, patched);
+    }
+
+    private static RuntimeInfo Described(string folder, bool given, bool patched)
+    {
+        try
+        {
+            torch.InitializeDeviceType(DeviceType.CPU);
+            using var probe = torch.ones(2).sum();
+            if (probe.ToSingle() != 2f)
+            {
+                throw new TorchRuntimeException($"The libtorch in {folder} computes 1 + 1 = {probe.ToSingle()}: it does not fit TorchSharp {TorchSharpVersion}.");
+            }
+        }
+        catch (Exception e) when (e is not TorchRuntimeException)
+        {
+            throw new TorchRuntimeException($"The libtorch in {folder} does not fit TorchSharp {TorchSharpVersion} (built for libtorch 2.10): {e.GetBaseException().Message}", e);
+        }
+
+        return new RuntimeInfo(folder, given, patched, TorchSharpVersion, torch.__version__, File.Exists(Path.Combine(folder, "libtorch_cuda.so")));
+    }
+
+    private static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "?";
+
+    private static IEnumerable<string> Present(string folder, bool given)
+    {
+        string[] wanted = ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+        if (given && !File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
+        {
+            throw new TorchRuntimeException($"No libtorch_cpu.so in '{folder}', named by --torch-lib or {LibraryVariable}: give the folder that holds it (site-packages/torch/lib).");
+        }
+
+        return wanted.Select(n => Path.Combine(folder, n)).Where(File.Exists);
+    }
+
+    private static void LoadLibrary(string path, string? given)
+    {
+        try
+        {
+            NativeLibrary.Load(path);
+        }
+        catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+        {
+            var hint = given is null ? "Reinstall the packages, or name another libtorch by --torch-lib DIR." : "Use the libraries of a PyTorch 2.10 for this system.";
+            throw new TorchRuntimeException($"{path} does not load: {e.Message} {hint}", e);
+        }
+    }
+
+    /// <summary>A copy of the shim in the user's cache, away from any libtorch, weakened where this libstdc++ needs it.</summary>
+    private static (string Path, bool Patched) PrivateShim(string shim)
+    {
+        var bytes = File.ReadAllBytes(shim);
+        var patched = !LibstdcxxHas(UnusedVersionNeed) && ElfVersionNeed.Weaken(bytes, UnusedVersionNeed);
+        var folder = Path.Combine(CacheRoot.Folder, "native", Convert.ToHexStringLower(SHA256.HashData(bytes))[..16]);
+        var target = Path.Combine(folder, Shim);
+        if (!File.Exists(target) || new FileInfo(target).Length != bytes.Length)
+        {
+            Directory.CreateDirectory(folder);
+            var temporary = Path.Combine(folder, $".{Environment.ProcessId}.tmp");
+            File.WriteAllBytes(temporary, bytes);
+            File.Move(temporary, target, overwrite: true);
+        }
+
+        return (target, patched);
+    }
+
+    private static bool LibstdcxxHas(string version)
+    {
+        if (!NativeLibrary.TryLoad("libstdc++.so.6", out _))
+        {
+            return true;
+        }
+
+        var path = File.ReadLines("/proc/self/maps").FirstOrDefault(l => l.Contains("libstdc++.so", StringComparison.Ordinal));
+        return path is null || File.ReadAllBytes(path[path.IndexOf('/')..]).AsSpan().IndexOf(System.Text.Encoding.ASCII.GetBytes(version + "\0")) >= 0;
+    }
+
+    private static string? Find(string file)
+    {
+        var here = Path.GetDirectoryName(typeof(TorchRuntime).Assembly.Location);
+        var probing = (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
+        var beside = new[] { AppContext.BaseDirectory, here ?? AppContext.BaseDirectory }
+            .SelectMany<string, string>(d => [d, Path.Combine(d, "runtimes", "linux-x64", "native")]);
+        var packages = NullIfEmpty(Environment.GetEnvironmentVariable("NUGET_PACKAGES"))
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+        var cached = NativePackages
+            .Select(p => Path.Combine(packages, p))
+            .Where(Directory.Exists)
+            .SelectMany(Directory.GetDirectories)
+            .Select(v => Path.Combine(v, "runtimes", "linux-x64", "native"));
+        return probing.Concat(beside).Concat(cached).Select(d => Path.Combine(d, file)).FirstOrDefault(File.Exists);
+    }
+
+    private static void TuneMalloc()
+    {
+        try
+        {
+            _ = mallopt(MallocMmapMax, 0);
+            _ = mallopt(MallocTrimThreshold, int.MaxValue);
+            _ = mallopt(MallocTopPad, 64 << 20);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // Another C library than glibc: its defaults stay.
+        }
+    }
+
+    private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+
+    [DllImport("libc")]
+    private static extern int mallopt(int parameter, int value);
+}

@@ -1,0 +1,2 @@
+module SslResearch.Ops
+let x = 1

@@ -1,0 +1,3 @@
+module Recipes.Program
+[<EntryPoint>]
+let main _ = 0

@@ -1,0 +1,74 @@
+/// Reading of the reference values under tests/Conformance (see the README there for the schema).
+module Tests.Support.Golden
+
+open System
+open System.IO
+open System.Text.Json
+
+let private folder = Path.Combine(AppContext.BaseDirectory, "Conformance")
+
+let private documents = Collections.Concurrent.ConcurrentDictionary<string, JsonElement>()
+
+/// The whole file, for example `load "losses"`.
+let load (topic: string) =
+    documents.GetOrAdd(topic, fun t -> JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, t + ".json"))).RootElement)
+
+let private prop (name: string) (e: JsonElement) = e.GetProperty name
+
+let tryProp (name: string) (e: JsonElement) =
+    match e.TryGetProperty name with
+    | true, v -> Some v
+    | _ -> None
+
+/// The entry of a file with this id.
+let entry (topic: string) (id: string) =
+    (load topic |> prop "entries").EnumerateArray()
+    |> Seq.find (fun e -> (prop "id" e).GetString() = id)
+
+let entries (topic: string) = (load topic |> prop "entries").EnumerateArray() |> Seq.toList
+
+let id (e: JsonElement) = (prop "id" e).GetString()
+
+let floats (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetDouble() |]
+
+let ints (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetInt32() |]
+
+/// Shape and row-major float64 values of a named input of an entry, regenerated from its formula and checked.
+let rec input (name: string) (e: JsonElement) : int64[] * float[] =
+    let spec = e |> prop "inputs" |> prop name
+    let shape = [| for d in (prop "shape" spec).EnumerateArray() -> d.GetInt64() |]
+    let n = shape |> Array.fold (*) 1L |> int
+    let gen = prop "gen" spec
+    let number name fallback = tryProp name gen |> Option.map (fun v -> v.GetDouble()) |> Option.defaultValue fallback
+    let fn name =
+        match (tryProp name gen |> Option.map (fun v -> v.GetString())) with
+        | Some "cos" -> Math.Cos
+        | _ -> Math.Sin
+
+    let wave i =
+        let x = float i
+        let first = number "offset" 0. + number "amp" 1. * (fn "fn") (number "a" 0. + number "b" 0. * x + number "c" 0. * x * x)
+        match tryProp "amp2" gen with
+        | Some amp2 -> first + amp2.GetDouble() * (fn "fn2") (number "a2" 0. + number "b2" 0. * x)
+        | None -> first
+
+    let values =
+        match (prop "kind" gen).GetString() with
+        | "wave" -> Array.init n wave
+        | "classwave" ->
+            let d = int shape[shape.Length - 1]
+            let _, labels = input ((prop "labels" gen).GetString()) e
+            let w = number "w" 0.
+            Array.init n (fun i -> wave i + Math.Sin(w * (labels[i / d] + 1.) * float (i % d + 1)))
+        | "ints" ->
+            let whole name = tryProp name gen |> Option.map (fun v -> v.GetInt64()) |> Option.defaultValue 0L
+            Array.init n (fun i ->
+                let i = int64 i
+                float ((whole "p" * i * i + whole "q" * i + whole "r") % whole "m" + whole "add"))
+        | "list" -> floats (prop "values" gen)
+        | kind -> failwith $"unknown generator '{kind}' of input {name}"
+
+    shape, values
+
+/// Agreement as the files define it: |got - expected| <= atol + rtol * |expected|.
+let close (rtol: float) (atol: float) (expected: float) (got: float) = abs (got - expected) <= atol + rtol * abs expected
