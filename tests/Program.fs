@@ -25,12 +25,12 @@ let main argv =
     let code =
         runTestsInAssemblyWithCLIArgs [ Sequenced; No_Spinner; Colours colours; Printer printer ] argv
 
-    // Expecto replaces and pads Console.Out; the count must be a line of its own.
+    // Expecto pads Console.Out and ends with a colour code; the count must be a line of its own.
     match counts.Value with
     | Some(passed, failed, skipped) ->
         Console.Out.Flush()
         use out = Console.OpenStandardOutput()
-        let line = $"{passed} passed, {failed} failed, {skipped} skipped\n"
+        let line = $"\n{passed} passed, {failed} failed, {skipped} skipped\n"
         out.Write(Text.Encoding.UTF8.GetBytes(line).AsSpan())
     | None -> ()
 
