@@ -18,12 +18,12 @@ internal sealed class ResidualUnit : nn.Module<Tensor, Tensor>
         path = block == ResidualBlock.Basic
             ? [
                 (new ConvLayer(inputs, width, 3, stride, 1), new NormLayer(width, relu: true)),
-                (new ConvLayer(width, width, 3, 1, 1), new NormLayer(width, relu: false)),
+                (new ConvLayer(width, width, 3, 1, 1), new NormLayer(width, relu: true)),
             ]
             : [
                 (new ConvLayer(inputs, width, 1, 1, 0), new NormLayer(width, relu: true)),
                 (new ConvLayer(width, width, 3, stride, 1), new NormLayer(width, relu: true)),
-                (new ConvLayer(width, Outputs, 1, 1, 0), new NormLayer(Outputs, relu: false)),
+                (new ConvLayer(width, Outputs, 1, 1, 0), new NormLayer(Outputs, relu: true)),
             ];
         for (var i = 0; i < path.Length; i++)
         {
@@ -48,13 +48,13 @@ internal sealed class ResidualUnit : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
+        var shortcut = shortcutConv is null ? input : shortcutNorm!.call(shortcutConv.call(input));
         var x = input;
-        foreach (var (conv, norm) in path)
+        for (var i = 0; i < path.Length - 1; i++)
         {
-            x = norm.call(conv.call(x));
+            x = path[i].Norm.call(path[i].Conv.call(x));
         }
 
-        var shortcut = shortcutConv is null ? input : shortcutNorm!.call(shortcutConv.call(input));
-        return x.add_(shortcut).relu_().MoveToOuterDisposeScope();
+        return path[^1].Norm.forward(path[^1].Conv.call(x), shortcut).MoveToOuterDisposeScope();
     }
 }

@@ -4,13 +4,12 @@ using TorchSharp;
 namespace SslResearch.Core.Training;
 
 /// <summary>
-/// Updates on the CPU. Buffers are cut into fixed chunks that stay in the core's cache while they are updated and followed;
+/// Updates on the CPU, on torch's own threads. Buffers are cut into fixed chunks that stay in the core's cache while they are updated and followed;
 /// norms are summed per chunk and then in the order of the chunks, so no result depends on the number of threads.
 /// </summary>
 internal sealed unsafe class CpuUpdate : IFlatUpdate
 {
     private const int ChunkElements = 4096;
-    private const int ChunksPerTask = 64;
 
     private readonly OptimiserOptions options;
     private readonly float*[] state;
@@ -22,9 +21,6 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
     private readonly float[] locals;
     private readonly bool[] adapts;
     private readonly (double Weights, double Gradients, double Mixed)[] sums;
-    private readonly ParallelOptions parallel;
-    private readonly Action<int> sumTask;
-    private readonly Action<int> updateTask;
     private SgdScalars sgd;
     private AdamScalars adam;
     private double rate;
@@ -47,9 +43,6 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
         locals = new float[decays.Length];
         Array.Fill(locals, 1f);
         sums = new (double, double, double)[chunks.Length];
-        parallel = new ParallelOptions { MaxDegreeOfParallelism = torch.get_num_threads() };
-        sumTask = Sum;
-        updateTask = Update;
     }
 
     public void Run(in UpdateStep step, ReadOnlySpan<double> momenta)
@@ -67,12 +60,14 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
         var scale = 1.0;
         if (step.ClipNorm is not null || options is LarsOptions)
         {
-            ForTasks(sumTask);
+            var sum = new SumKernel(this);
+            NativeParallel.For(ref sum, chunks.Length);
             scale = step.ClipNorm is { } largest ? LocalRates.ClipScale(Math.Sqrt(sums.Sum(s => s.Gradients)), largest) : 1;
         }
 
         Prepare(step, (float)scale);
-        ForTasks(updateTask);
+        var update = new UpdateKernel(this);
+        NativeParallel.For(ref update, chunks.Length);
     }
 
     public void Dispose()
@@ -137,32 +132,17 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
         }
     }
 
-    private void ForTasks(Action<int> task)
+    private void Sum(int from, int to)
     {
-        var tasks = (chunks.Length + ChunksPerTask - 1) / ChunksPerTask;
-        if (tasks == 1)
-        {
-            task(0);
-        }
-        else
-        {
-            Parallel.For(0, tasks, parallel, task);
-        }
-    }
-
-    private void Sum(int task)
-    {
-        var end = Math.Min(chunks.Length, (task + 1) * ChunksPerTask);
-        for (var i = task * ChunksPerTask; i < end; i++)
+        for (var i = from; i < to; i++)
         {
             sums[i] = UpdateKernels.Squares(weights + chunks[i].Start, gradients + chunks[i].Start, chunks[i].Count);
         }
     }
 
-    private void Update(int task)
+    private void Update(int from, int to)
     {
-        var end = Math.Min(chunks.Length, (task + 1) * ChunksPerTask);
-        for (var i = task * ChunksPerTask; i < end; i++)
+        for (var i = from; i < to; i++)
         {
             var (segment, start, count) = chunks[i];
             var decay = (float)decays[segment];
@@ -187,6 +167,16 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
                 }
             }
         }
+    }
+
+    private readonly struct SumKernel(CpuUpdate owner) : IRangeKernel
+    {
+        public void Run(int from, int to) => owner.Sum(from, to);
+    }
+
+    private readonly struct UpdateKernel(CpuUpdate owner) : IRangeKernel
+    {
+        public void Run(int from, int to) => owner.Update(from, to);
     }
 
     private readonly record struct Chunk(int Segment, long Start, long Count);

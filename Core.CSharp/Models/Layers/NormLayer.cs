@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace SslResearch.Core.Models.Layers;
 
 /// <summary>
-/// Batch normalisation over the channels of (N, C) or (N, C, H, W), with an optional ReLU after it (Ioffe and Szegedy 2015).
+/// Batch normalisation over the channels of (N, C) or (N, C, H, W), with an optional addition and ReLU after it (Ioffe and Szegedy 2015).
 /// Momentum 0.1, epsilon 1e-5; running variance is unbiased, as in PyTorch.
 /// </summary>
 public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
@@ -47,14 +47,26 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
     }
 
     /// <summary>Same shape as the input; batch statistics in training mode, running ones in evaluation mode.</summary>
-    public override Tensor forward(Tensor input)
+    public override Tensor forward(Tensor input) => forward(input, null);
+
+    /// <summary>The same with <paramref name="residual"/>, of the input's shape, added before the ReLU.</summary>
+    public Tensor forward(Tensor input, Tensor? residual)
     {
         if (training)
         {
             num_batches_tracked.add_(1);
+            if (weight is not null && bias is not null && FusedNorm.Serves(input))
+            {
+                return FusedNorm.Apply(input, residual, weight, bias, running_mean, running_var, Momentum, Epsilon, relu);
+            }
         }
 
         var output = nn.functional.batch_norm(input, running_mean, running_var, weight!, bias!, training, Momentum, Epsilon);
+        if (residual is not null)
+        {
+            output.add_(residual);
+        }
+
         return relu ? output.relu_() : output;
     }
 
