@@ -1,0 +1,37 @@
+using SslResearch.Core.Views;
+using TorchSharp;
+
+namespace SslResearch.Core.Augment;
+
+/// <summary>One view of each image, with its label.</summary>
+public sealed class LabelledAugmenter : IAugmenter<LabelledView>
+{
+    private readonly ViewPipeline pipeline;
+
+    /// <summary>Views by <paramref name="pipeline"/>.</summary>
+    public LabelledAugmenter(ViewPipeline pipeline)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        this.pipeline = pipeline;
+        var size = pipeline.Output;
+        Buffers =
+        [
+            new BufferSpec("images", torch.ScalarType.Float32, 1, [size.Channels, size.Height, size.Width]),
+            new BufferSpec("labels", torch.ScalarType.Int64, 1, []),
+        ];
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<BufferSpec> Buffers { get; }
+
+    /// <inheritdoc/>
+    public void Render(in Sample sample, BatchMemory memory)
+    {
+        var parameters = pipeline.Draw(sample.Seed, sample.Epoch, sample.Index, 0);
+        pipeline.Render(sample.Pixels, parameters, memory.Row<float>(0, 0, sample.Slot));
+        memory.Row<long>(1, 0, sample.Slot)[0] = sample.Label;
+    }
+
+    /// <inheritdoc/>
+    public LabelledView Assemble(IReadOnlyList<torch.Tensor> tensors) => new(tensors[0], tensors[1]);
+}

@@ -1,0 +1,352 @@
+using SslResearch.Core.Data;
+
+namespace SslResearch.Core.Augment;
+
+/// <summary>One rendering: leading geometry in one resampling, pixel steps gathered into as few passes as their means allow.</summary>
+internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scalar)
+{
+    private int height, width, points;
+
+    private readonly int PlaneStride => WorkspaceNeed.Plane(height, width);
+
+    public void Run(
+        ReadOnlySpan<byte> pixels, ImageShape source, ViewOp[] ops, in ViewParameters parameters, ReadOnlySpan<float> scaleBias, Span<float> view)
+    {
+        var leading = Load(pixels, source, ops, parameters);
+        for (var i = 0; i < ops.Length; i++)
+        {
+            var draw = parameters[i];
+            if (draw.Applied && (i >= leading || !IsGeometry(ops[i])))
+            {
+                Step(ops[i], draw);
+            }
+        }
+
+        fixed (float* target = view, last = scaleBias)
+        {
+            Flush(target, height * width, last);
+        }
+    }
+
+    private static bool IsGeometry(ViewOp op) => op is ResizedCrop or Flip or VerticalFlip;
+
+    /// <summary>
+    /// Reads the image with the first crop and every mirroring up to the next turn or crop; mirrorings commute with all pixel steps and
+    /// blurs, a crop does not. Returns the first operation that is not covered.
+    /// </summary>
+    private int Load(ReadOnlySpan<byte> pixels, ImageShape source, ViewOp[] ops, in ViewParameters parameters)
+    {
+        var box = new OpDraw { Height = source.Height, Width = source.Width };
+        ResizedCrop? crop = null;
+        var (mirrorX, mirrorY, onlyGeometry, end) = (false, false, true, 0);
+        for (; end < ops.Length; end++)
+        {
+            var draw = parameters[end];
+            switch (ops[end])
+            {
+                case ResizedCrop first when crop is null && onlyGeometry:
+                    crop = first;
+                    box = draw with
+                    {
+                        Left = mirrorX ? source.Width - draw.Left - draw.Width : draw.Left,
+                        Top = mirrorY ? source.Height - draw.Top - draw.Height : draw.Top,
+                    };
+                    continue;
+                case Flip:
+                    mirrorX ^= draw.Applied;
+                    continue;
+                case VerticalFlip:
+                    mirrorY ^= draw.Applied;
+                    continue;
+                case ResizedCrop or Rotate90:
+                    break;
+                default:
+                    onlyGeometry = false;
+                    continue;
+            }
+
+            break;
+        }
+
+        height = crop?.Height ?? source.Height;
+        width = crop?.Width ?? source.Width;
+        CheckBox(box, source.Height, source.Width);
+        Resample(pixels, source.Width, box, crop?.Mode ?? Interpolation.Bilinear, mirrorX, mirrorY);
+        return end;
+    }
+
+    private void Step(ViewOp op, in OpDraw draw)
+    {
+        switch (op)
+        {
+            case Jitter jitter:
+                for (var i = 0; i < 4; i++)
+                {
+                    AddJitter(jitter, draw, draw.StepAt(i));
+                }
+
+                break;
+            case Gray:
+                Add(new PointOp(PointKind.Gray, 0));
+                break;
+            case Solarize solarize:
+                Add(new PointOp(PointKind.Solarize, solarize.Threshold));
+                break;
+            case Blur:
+                FlushInPlace();
+                Smooth(Filter.Box(draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), Filter.BoxPasses, bytes: true);
+                break;
+            case KernelBlur blur:
+                FlushInPlace();
+                Smooth(Filter.Gaussian(blur.Size, draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), 1, bytes: false);
+                break;
+            case Rotate90:
+                FlushInPlace();
+                Turn(draw.Turns);
+                break;
+            case Flip or VerticalFlip or ResizedCrop:
+                FlushInPlace();
+                Rework(op as ResizedCrop, draw, op is Flip, op is VerticalFlip);
+                break;
+            default:
+                throw new NotSupportedException($"no kernel for {op.GetType().Name}");
+        }
+    }
+
+    private void AddJitter(Jitter jitter, in OpDraw draw, int step)
+    {
+        switch (step)
+        {
+            case 0 when jitter.Brightness > 0:
+                Add(new PointOp(PointKind.Brightness, draw.Brightness));
+                break;
+            case 1 when jitter.Contrast > 0:
+                Add(new PointOp(PointKind.Contrast, draw.Contrast));
+                break;
+            case 2 when jitter.Saturation > 0:
+                Add(new PointOp(PointKind.Saturation, draw.Saturation));
+                break;
+            case 3 when jitter.Hue > 0:
+                Add(new PointOp(PointKind.Hue, 6 * draw.Hue));
+                break;
+        }
+    }
+
+    private void Add(PointOp op) => space.Points[points++] = op;
+
+    private void FlushInPlace()
+    {
+        if (points > 0)
+        {
+            Flush(space.Planes, PlaneStride, null);
+        }
+    }
+
+    /// <summary>Runs the gathered steps; a contrast step ends a pass, since it needs the mean of what came before it.</summary>
+    private void Flush(float* target, int targetStride, float* scaleBias)
+    {
+        var from = 0;
+        for (var i = 0; i < points; i++)
+        {
+            if (space.Points[i].Kind == PointKind.Contrast)
+            {
+                var sum = Pass(from, i, space.Planes, PlaneStride, null);
+                var factor = space.Points[i].A;
+                space.Points[i] = new PointOp(PointKind.Contrast, factor, (float)((1 - factor) * sum / (height * width)));
+                from = i;
+            }
+        }
+
+        Pass(from, points, target, targetStride, scaleBias);
+        points = 0;
+    }
+
+    private readonly double Pass(int from, int to, float* target, int targetStride, float* scaleBias)
+    {
+        var program = space.Points.AsSpan(from, to - from);
+        return scalar
+            ? ScalarKernels.Points(space.Planes, PlaneStride, target, targetStride, height * width, channels, program, scaleBias)
+            : VectorKernels.Points(space.Planes, PlaneStride, target, targetStride, height * width, channels, program, scaleBias, space.Tail);
+    }
+
+    private static void CheckBox(in OpDraw box, int height, int width)
+    {
+        if (box.Top < 0 || box.Left < 0 || box.Height < 1 || box.Width < 1 || box.Top + box.Height > height || box.Left + box.Width > width)
+        {
+            throw new ArgumentException($"crop {box.Width}x{box.Height} at {box.Left},{box.Top} leaves the image of {width}x{height}");
+        }
+    }
+
+    /// <summary>The box of the stored image, resampled to (height, width), into the planes.</summary>
+    private readonly void Resample(ReadOnlySpan<byte> pixels, int sourceWidth, in OpDraw box, Interpolation mode, bool mirrorX, bool mirrorY)
+    {
+        space.X.Build(box.Width, width, mode, mirrorX);
+        space.Y.Build(box.Height, height, mode, mirrorY);
+        var stride = WorkspaceNeed.Row(box.Width);
+        fixed (byte* first = pixels)
+        {
+            for (var y = 0; y < box.Height; y++)
+            {
+                var row = first + ((((box.Top + y) * sourceWidth) + box.Left) * channels);
+                if (scalar)
+                {
+                    ScalarKernels.LoadRow(row, box.Width, channels, space.Rows, stride);
+                }
+                else
+                {
+                    VectorKernels.LoadRow(row, box.Width, channels, space.Rows, stride);
+                }
+
+                for (var c = 0; c < channels; c++)
+                {
+                    Horizontal(space.Rows + (c * stride), c, y, box.Height);
+                }
+            }
+        }
+
+        Vertical(space.Planes, PlaneStride, box.Height, mode);
+    }
+
+    private readonly void Horizontal(float* row, int channel, int y, int sourceHeight)
+    {
+        var target = space.Between + (channel * WorkspaceNeed.BetweenPlane(sourceHeight, width)) + (y * AxisTable.Padded(width));
+        if (scalar)
+        {
+            ScalarKernels.Horizontal(row, target, space.X);
+        }
+        else
+        {
+            VectorKernels.Horizontal(row, target, space.X);
+        }
+    }
+
+    private readonly void Vertical(float* target, int targetStride, int sourceHeight, Interpolation mode)
+    {
+        var clamp = mode == Interpolation.Bicubic;
+        for (var c = 0; c < channels; c++)
+        {
+            var source = space.Between + (c * WorkspaceNeed.BetweenPlane(sourceHeight, width));
+            if (scalar)
+            {
+                ScalarKernels.Vertical(source, AxisTable.Padded(width), target + (c * targetStride), width, space.Y, clamp);
+            }
+            else
+            {
+                VectorKernels.Vertical(source, AxisTable.Padded(width), target + (c * targetStride), width, space.Y, clamp);
+            }
+        }
+    }
+
+    /// <summary>A crop or mirroring of the planes that cannot be part of reading the image.</summary>
+    private void Rework(ResizedCrop? crop, in OpDraw draw, bool mirrorX, bool mirrorY)
+    {
+        var box = crop is null ? new OpDraw { Height = height, Width = width } : draw;
+        CheckBox(box, height, width);
+        var (source, sourceStride, sourceWidth) = ((nuint)space.Planes, PlaneStride, width);
+        var mode = crop?.Mode ?? Interpolation.Bilinear;
+        height = crop?.Height ?? height;
+        width = crop?.Width ?? width;
+        space.X.Build(box.Width, width, mode, mirrorX);
+        space.Y.Build(box.Height, height, mode, mirrorY);
+        for (var c = 0; c < channels; c++)
+        {
+            for (var y = 0; y < box.Height; y++)
+            {
+                Horizontal((float*)source + (c * sourceStride) + ((box.Top + y) * sourceWidth) + box.Left, c, y, box.Height);
+            }
+        }
+
+        Vertical(space.Planes, PlaneStride, box.Height, mode);
+    }
+
+    /// <summary>Quarter turns counter-clockwise of a square image.</summary>
+    private readonly void Turn(int turns)
+    {
+        var n = height;
+        for (var c = 0; c < channels; c++)
+        {
+            var from = space.Planes + (c * PlaneStride);
+            var to = space.OtherPlanes + (c * PlaneStride);
+            for (var y = 0; y < n; y++)
+            {
+                for (var x = 0; x < n; x++)
+                {
+                    to[(y * n) + x] = turns switch
+                    {
+                        1 => from[(x * n) + (n - 1 - y)],
+                        2 => from[((n - 1 - y) * n) + (n - 1 - x)],
+                        _ => from[((n - 1 - x) * n) + y],
+                    };
+                }
+            }
+        }
+
+        var turned = space.OtherPlanes;
+        space.OtherPlanes = space.Planes;
+        space.Planes = turned;
+    }
+
+    /// <summary>The filter in space.Half, along x and then y, each <paramref name="passes"/> times: as Pillow does on
+    /// <paramref name="bytes"/> (edges repeated, rounded after every pass), or as torchvision does on floats (edges reflected).</summary>
+    private readonly void Smooth(int radius, int passes, bool bytes)
+    {
+        const int Block = AxisTable.Block;
+        const int Margin = Filter.MaxRadius * Block;
+        var (a, b) = ((nuint)(space.LineA + Margin), (nuint)(space.LineB + Margin));
+        for (var c = 0; c < channels; c++)
+        {
+            var plane = space.Planes + (c * PlaneStride);
+            for (var y = 0; y < height; y++)
+            {
+                new ReadOnlySpan<float>(plane + (y * width), width).CopyTo(new Span<float>((float*)a, width));
+                var result = Line((float*)a, (float*)b, width, 1, radius, passes, bytes);
+                new ReadOnlySpan<float>(result, width).CopyTo(new Span<float>(plane + (y * width), width));
+            }
+
+            for (var x = 0; x < width; x += Block)
+            {
+                // Sixteen columns at a time; the last block may carry a few floats of the next row along, never back.
+                for (var y = 0; y < height; y++)
+                {
+                    new ReadOnlySpan<float>(plane + (y * width) + x, Block).CopyTo(new Span<float>((float*)a + (y * Block), Block));
+                }
+
+                var result = Line((float*)a, (float*)b, height, Block, radius, passes, bytes);
+                var columns = Math.Min(Block, width - x);
+                for (var y = 0; y < height; y++)
+                {
+                    new ReadOnlySpan<float>(result + (y * Block), columns).CopyTo(new Span<float>(plane + (y * width) + x, columns));
+                }
+            }
+        }
+    }
+
+    /// <summary>Filters a line of <paramref name="length"/> elements of <paramref name="step"/> floats each; the result is in one of the two.</summary>
+    private readonly float* Line(float* from, float* to, int length, int step, int radius, int passes, bool bytes)
+    {
+        for (var pass = 0; pass < passes; pass++)
+        {
+            for (var j = 1; j <= radius; j++)
+            {
+                var (before, after) = bytes ? (0, length - 1) : (j, length - 1 - j);
+                new ReadOnlySpan<float>(from + (before * step), step).CopyTo(new Span<float>(from - (j * step), step));
+                new ReadOnlySpan<float>(from + (after * step), step).CopyTo(new Span<float>(from + ((length - 1 + j) * step), step));
+            }
+
+            if (scalar)
+            {
+                ScalarKernels.Pass(from, to, length * step, step, space.Half, radius, bytes);
+            }
+            else
+            {
+                VectorKernels.Pass(from, to, AxisTable.Padded(length * step), step, space.Half, radius, bytes);
+            }
+
+            var swap = from;
+            from = to;
+            to = swap;
+        }
+
+        return from;
+    }
+}
