@@ -34,6 +34,9 @@ public sealed record ShapeScene
     /// <summary>Clockwise rotation out of the upright pose.</summary>
     public required double Rotation { get; init; }
 
+    /// <summary>Width over height of the shape's own frame; the area stays the same.</summary>
+    public required double Aspect { get; init; }
+
     /// <summary>Left and right swapped before the rotation.</summary>
     public required bool Mirrored { get; init; }
 
@@ -74,7 +77,7 @@ public sealed record ShapeScene
     public int Label => (int)Kind;
 
     /// <summary>small, medium or large.</summary>
-    public string SizeName => Size < 0.5 ? "small" : Size < 0.65 ? "medium" : "large";
+    public string SizeName => Size < 0.46 ? "small" : Size < 0.58 ? "medium" : "large";
 
     /// <summary>A sentence, for example "a small striped red star on a mottled background".</summary>
     public string Caption

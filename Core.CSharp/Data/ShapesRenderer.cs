@@ -9,7 +9,7 @@ namespace SslResearch.Core.Data;
 public static class ShapesRenderer
 {
     /// <summary>Changes whenever the same scene would look different; part of the name of cached packs.</summary>
-    public const int Version = 1;
+    public const int Version = 2;
 
     private const int MostFragments = 8;
     private const int Lattice = 5;
@@ -139,8 +139,8 @@ public static class ShapesRenderer
     private static Fragment DrawFragment(ShapeScene scene, ref Philox g)
     {
         var (sin, cos) = ShapeMath.SinCos(g.NextDouble(0, Math.PI));
-        var half = g.NextDouble(0.03, 0.09);
-        var other = g.NextDouble(0.015, 0.05);
+        var half = g.NextDouble(0.04, 0.11);
+        var other = g.NextDouble(0.02, 0.055);
         var colour = scene.BackgroundColour.Towards(ShapesSampler.AnyColour(ref g), g.NextDouble(0.3, 0.7));
         return new Fragment
         {
@@ -205,13 +205,15 @@ public static class ShapesRenderer
     private readonly struct Pose
     {
         private readonly ShapeKind kind;
-        private readonly double x, y, sin, cos, flip, half;
+        private readonly double x, y, sin, cos, acrossX, acrossY, half;
 
         public Pose(ShapeScene scene)
         {
             (kind, x, y, half) = (scene.Kind, scene.X, scene.Y, scene.Size / 2);
             (sin, cos) = ShapeMath.SinCos(scene.Rotation);
-            flip = scene.Mirrored ? -1 : 1;
+            var stretch = Math.Sqrt(scene.Aspect);
+            acrossX = (scene.Mirrored ? -1 : 1) / stretch;
+            acrossY = stretch;
             PerUnit = 1 / half;
         }
 
@@ -221,11 +223,11 @@ public static class ShapesRenderer
         public double Coverage(double u, double v, int size, out double localX, out double localY)
         {
             double dx = (u - x) * PerUnit, dy = (v - y) * PerUnit;
-            localX = flip * ((dx * cos) + (dy * sin));
-            localY = (dy * cos) - (dx * sin);
+            localX = acrossX * ((dx * cos) + (dy * sin));
+            localY = acrossY * ((dy * cos) - (dx * sin));
 
-            // No silhouette reaches beyond 1.3 of its unit circle; half a pixel more is blended.
-            var limit = 1.3 + (PerUnit / size);
+            // No silhouette reaches beyond 1.15 of its unit circle, before it is stretched; half a pixel more is blended.
+            var limit = (1.15 * Math.Max(acrossY, 1 / acrossY)) + (PerUnit / size);
             return (dx * dx) + (dy * dy) > limit * limit
                 ? 0
                 : Math.Clamp(0.5 - (ShapeDistance.Of(kind, localX, localY) * half * size), 0, 1);

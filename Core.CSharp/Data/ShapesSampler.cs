@@ -32,11 +32,12 @@ internal static class ShapesSampler
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         var g = new Philox(seed, RandomPurpose.Shapes, SplitCode(split), (uint)index);
         var kind = (ShapeKind)(index % ShapesDataset.ClassCount);
-        var size = g.NextDouble(0.42, 0.80);
-        var reach = size * 0.47;
+        var size = g.NextDouble(0.34, 0.70);
+        var reach = size * 0.44;
         var x = g.NextDouble(reach, 1 - reach);
         var y = g.NextDouble(reach, 1 - reach);
-        var rotation = g.NextDouble(-0.26, 0.26);
+        var rotation = g.NextDouble(-0.35, 0.35);
+        var aspect = g.NextDouble(0.8, 1.25);
         var mirrored = g.NextSingle() < 0.5f;
         var colour = Jittered(Palette[g.NextBelow((uint)Palette.Length)], ref g, 0.06);
         var (first, second) = BackgroundTones(colour, ref g);
@@ -48,6 +49,7 @@ internal static class ShapesSampler
             Y = y,
             Size = size,
             Rotation = rotation,
+            Aspect = aspect,
             Mirrored = mirrored,
             Colour = colour,
             Texture = texture,
@@ -76,7 +78,7 @@ internal static class ShapesSampler
         for (var attempt = 0; attempt < 24; attempt++)
         {
             var first = Muted(ref g);
-            var second = first.Towards(Muted(ref g), 0.5);
+            var second = first.Towards(Muted(ref g), 0.7);
             var a = first.Luma - shape.Luma;
             var b = second.Luma - shape.Luma;
             if (Math.Abs(a) >= LeastContrast && Math.Abs(b) >= LeastContrast && a > 0 == b > 0)

@@ -1,0 +1,24 @@
+namespace SslResearch.Core.Data;
+
+/// <summary>How to import.</summary>
+/// <param name="Split">The split that a single folder of classes becomes; null where the source has its own <c>train/</c> and <c>test/</c>.</param>
+/// <param name="Resize">What to do about sizes.</param>
+/// <param name="Channels">3 or 1; null keeps what the source kind has (images and CIFAR 3, idx 1).</param>
+/// <param name="SkipCorrupt">Leave out images that cannot be decoded, and report them, instead of ending with an error.</param>
+/// <param name="Sha256">Expected SHA-256 of the source file, 64 hexadecimal digits; null for no check.</param>
+public sealed record ImportOptions(string? Split, ResizeRule Resize, int? Channels, bool SkipCorrupt, string? Sha256);
+
+/// <summary>Progress of an import or a download.</summary>
+/// <param name="Stage">What is being done.</param>
+/// <param name="Done">Images or bytes done.</param>
+/// <param name="Total">Of how many, where that is known.</param>
+public sealed record ImportReport(string Stage, long Done, long? Total);
+
+/// <summary>One pack that an import made.</summary>
+public sealed record ImportedSplit(string Split, string Path, int Count, ImageShape Shape, string Fingerprint);
+
+/// <summary>What an import made.</summary>
+/// <param name="Name">Name of the dataset.</param>
+/// <param name="Splits">Its packs.</param>
+/// <param name="Skipped">Corrupt images that were left out, by path, with the reason.</param>
+public sealed record ImportOutcome(string Name, IReadOnlyList<ImportedSplit> Splits, IReadOnlyList<string> Skipped);
