@@ -5,7 +5,8 @@ namespace SslResearch.Core.Augment;
 
 /// <summary>
 /// Pillow's GaussianBlur(radius = sigma), which the reference code of SimCLR, MoCo, BYOL and DINO uses: three extended box blurs per axis
-/// (Gwosdek et al. 2011), edge pixels repeated. Sigma is uniform in its range.
+/// (Gwosdek et al. 2011), edge pixels repeated, rounded to bytes after every pass. The rounding is part of it: for a sigma below 0.5 it swallows
+/// most of the blur (up to 3 of 255). Sigma is uniform in its range.
 /// </summary>
 /// <param name="MinSigma">Smallest standard deviation in pixels, above 0.</param>
 /// <param name="MaxSigma">Largest.</param>

@@ -86,9 +86,10 @@ internal static unsafe class ScalarKernels
     }
 
     /// <summary>
-    /// A symmetric filter over <paramref name="count"/> elements (whole blocks), neighbours lying <paramref name="step"/> apart.
+    /// A symmetric filter over <paramref name="count"/> elements (whole blocks), neighbours lying <paramref name="step"/> apart;
+    /// <paramref name="round"/> to whole numbers, halves up.
     /// </summary>
-    public static void Pass(float* source, float* target, int count, int step, float* half, int radius)
+    public static void Pass(float* source, float* target, int count, int step, float* half, int radius, bool round)
     {
         for (var i = 0; i < count; i++)
         {
@@ -98,7 +99,7 @@ internal static unsafe class ScalarKernels
                 sum += half[j] * (source[i - (j * step)] + source[i + (j * step)]);
             }
 
-            target[i] = sum;
+            target[i] = round ? MathF.Floor(sum + 0.5f) : sum;
         }
     }
 

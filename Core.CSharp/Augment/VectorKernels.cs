@@ -134,51 +134,39 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <inheritdoc cref="ScalarKernels.Pass"/>
-    public static void Pass(float* source, float* target, int count, int step, float* half, int radius)
+    public static void Pass(float* source, float* target, int count, int step, float* half, int radius, bool round)
     {
         if (!Accelerated)
         {
-            ScalarKernels.Pass(source, target, count, step, half, radius);
+            ScalarKernels.Pass(source, target, count, step, half, radius, round);
             return;
         }
 
+        var offset = Vector512.Create(round ? 0.5f : 0);
         var w0 = Vector512.Create(half[0]);
-        var w1 = Vector512.Create(radius > 0 ? half[1] : 0);
-        if (radius == 1)
-        {
-            for (var i = 0; i < count; i += Block)
-            {
-                var near = Vector512.Load(source + i - step) + Vector512.Load(source + i + step);
-                Vector512.FusedMultiplyAdd(w1, near, w0 * Vector512.Load(source + i)).Store(target + i);
-            }
-
-            return;
-        }
-
-        if (radius == 2)
-        {
-            var w2 = Vector512.Create(half[2]);
-            for (var i = 0; i < count; i += Block)
-            {
-                var near = Vector512.Load(source + i - step) + Vector512.Load(source + i + step);
-                var far = Vector512.Load(source + i - (2 * step)) + Vector512.Load(source + i + (2 * step));
-                var sum = Vector512.FusedMultiplyAdd(w1, near, w0 * Vector512.Load(source + i));
-                Vector512.FusedMultiplyAdd(w2, far, sum).Store(target + i);
-            }
-
-            return;
-        }
-
+        var w1 = Vector512.Create(half[1]);
+        var w2 = Vector512.Create(half[2]);
         for (var i = 0; i < count; i += Block)
         {
-            var sum = w0 * Vector512.Load(source + i);
-            for (var j = 1; j <= radius; j++)
+            var at = source + i;
+            var sum = Vector512.FusedMultiplyAdd(w0, Vector512.Load(at), offset);
+            if (radius > 0)
             {
-                var pair = Vector512.Load(source + i - (j * step)) + Vector512.Load(source + i + (j * step));
+                sum = Vector512.FusedMultiplyAdd(w1, Vector512.Load(at - step) + Vector512.Load(at + step), sum);
+            }
+
+            if (radius > 1)
+            {
+                sum = Vector512.FusedMultiplyAdd(w2, Vector512.Load(at - (2 * step)) + Vector512.Load(at + (2 * step)), sum);
+            }
+
+            for (var j = 3; j <= radius; j++)
+            {
+                var pair = Vector512.Load(at - (j * step)) + Vector512.Load(at + (j * step));
                 sum = Vector512.FusedMultiplyAdd(Vector512.Create(half[j]), pair, sum);
             }
 
-            sum.Store(target + i);
+            (round ? Vector512.Floor(sum) : sum).Store(target + i);
         }
     }
 

@@ -173,6 +173,7 @@ public sealed class ViewPipeline
             }
 
             (h, w) = op.OutputSize(h, w);
+            need.Resample(source.Channels, h, w, h, w, Interpolation.Bilinear);
         }
 
         return (need, new ImageShape(h, w, source.Channels));

@@ -94,11 +94,11 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
                 break;
             case Blur:
                 FlushInPlace();
-                Smooth(Filter.Box(draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), Filter.BoxPasses, reflect: false);
+                Smooth(Filter.Box(draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), Filter.BoxPasses, bytes: true);
                 break;
             case KernelBlur blur:
                 FlushInPlace();
-                Smooth(Filter.Gaussian(blur.Size, draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), 1, reflect: true);
+                Smooth(Filter.Gaussian(blur.Size, draw.Sigma, new Span<float>(space.Half, WorkspaceNeed.HalfFloats)), 1, bytes: false);
                 break;
             case Rotate90:
                 FlushInPlace();
@@ -286,8 +286,9 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
         space.Planes = turned;
     }
 
-    /// <summary>The filter in space.Half, along x and then y, each <paramref name="passes"/> times.</summary>
-    private readonly void Smooth(int radius, int passes, bool reflect)
+    /// <summary>The filter in space.Half, along x and then y, each <paramref name="passes"/> times: as Pillow does on
+    /// <paramref name="bytes"/> (edges repeated, rounded after every pass), or as torchvision does on floats (edges reflected).</summary>
+    private readonly void Smooth(int radius, int passes, bool bytes)
     {
         const int Block = AxisTable.Block;
         const int Margin = Filter.MaxRadius * Block;
@@ -298,7 +299,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
             for (var y = 0; y < height; y++)
             {
                 new ReadOnlySpan<float>(plane + (y * width), width).CopyTo(new Span<float>((float*)a, width));
-                var result = Line((float*)a, (float*)b, width, 1, radius, passes, reflect);
+                var result = Line((float*)a, (float*)b, width, 1, radius, passes, bytes);
                 new ReadOnlySpan<float>(result, width).CopyTo(new Span<float>(plane + (y * width), width));
             }
 
@@ -310,7 +311,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
                     new ReadOnlySpan<float>(plane + (y * width) + x, Block).CopyTo(new Span<float>((float*)a + (y * Block), Block));
                 }
 
-                var result = Line((float*)a, (float*)b, height, Block, radius, passes, reflect);
+                var result = Line((float*)a, (float*)b, height, Block, radius, passes, bytes);
                 var columns = Math.Min(Block, width - x);
                 for (var y = 0; y < height; y++)
                 {
@@ -321,24 +322,24 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
     }
 
     /// <summary>Filters a line of <paramref name="length"/> elements of <paramref name="step"/> floats each; the result is in one of the two.</summary>
-    private readonly float* Line(float* from, float* to, int length, int step, int radius, int passes, bool reflect)
+    private readonly float* Line(float* from, float* to, int length, int step, int radius, int passes, bool bytes)
     {
         for (var pass = 0; pass < passes; pass++)
         {
             for (var j = 1; j <= radius; j++)
             {
-                var (before, after) = reflect ? (j, length - 1 - j) : (0, length - 1);
+                var (before, after) = bytes ? (0, length - 1) : (j, length - 1 - j);
                 new ReadOnlySpan<float>(from + (before * step), step).CopyTo(new Span<float>(from - (j * step), step));
                 new ReadOnlySpan<float>(from + (after * step), step).CopyTo(new Span<float>(from + ((length - 1 + j) * step), step));
             }
 
             if (scalar)
             {
-                ScalarKernels.Pass(from, to, length * step, step, space.Half, radius);
+                ScalarKernels.Pass(from, to, length * step, step, space.Half, radius, bytes);
             }
             else
             {
-                VectorKernels.Pass(from, to, AxisTable.Padded(length * step), step, space.Half, radius);
+                VectorKernels.Pass(from, to, AxisTable.Padded(length * step), step, space.Half, radius, bytes);
             }
 
             var swap = from;

@@ -104,7 +104,7 @@ internal sealed class LoaderSlot<TViews> : IDisposable
 
     public void Dispose()
     {
-        foreach (var tensor in parts.Concat(host).Concat(shown).Append(arrived).Append(stamp).Distinct())
+        foreach (var tensor in parts.Concat(host).Concat(shown == host ? [] : shown).Append(arrived).Append(stamp))
         {
             tensor?.Dispose();
         }
