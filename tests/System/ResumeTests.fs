@@ -1,4 +1,4 @@
-module Tests.System.ResumeTests
+module Tests.Processes.ResumeTests
 
 open System
 open System.Diagnostics
