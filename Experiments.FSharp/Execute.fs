@@ -183,7 +183,7 @@ module Execute =
         | Some Verdict.Diverged -> "diverged"
         | Some other -> string other
 
-    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) protocol : Score =
+    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
         let name = Protocol.name protocol
 
         match Protocol.scoring protocol with
@@ -200,7 +200,7 @@ module Execute =
                 Details = []
             }
         | Probe o ->
-            let result = LinearProbe.Evaluate(train, test, LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed))
+            let result = LinearProbe.Evaluate(train, test, LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed), stop)
 
             {
                 Protocol = name
@@ -241,7 +241,7 @@ module Execute =
             for protocol in sharing do
                 stop.ThrowIfCancellationRequested()
                 reporter.Scoring(Protocol.name protocol)
-                scores[protocol] <- score train test seed protocol
+                scores[protocol] <- score train test seed stop protocol
 
         [ for protocol in protocols -> scores[protocol] ]
 

@@ -15,7 +15,7 @@ module Progress =
             $"{t.Minutes}:{t.Seconds:D2}"
 
     let private percent (x: float) =
-        (100. * x).ToString("F1", Globalization.CultureInfo.InvariantCulture)
+        x.ToString("F1", Globalization.CultureInfo.InvariantCulture)
 
     let private number (places: int) (x: float) =
         x.ToString($"F{places}", Globalization.CultureInfo.InvariantCulture)
@@ -38,7 +38,8 @@ module Progress =
 
         match inner with
         | :? SslResearch.Core.Data.DataException
-        | :? SslResearch.Core.Runtime.TorchRuntimeException -> inner.Message
+        | :? SslResearch.Core.Runtime.TorchRuntimeException
+        | :? TrainException -> inner.Message
         | _ -> $"{inner.GetType().Name}: {inner.Message}\n{inner.StackTrace}"
 
     /// Lines for a log file: one at each event, and one every few seconds of training.

@@ -26,7 +26,7 @@ module Render =
     let private longestColumn = 24
 
     let private percent (x: float) =
-        (100. * x).ToString("F1", Globalization.CultureInfo.InvariantCulture)
+        x.ToString("F1", Globalization.CultureInfo.InvariantCulture)
 
     let private digits (places: int) (x: float) =
         x.ToString($"F{places}", Globalization.CultureInfo.InvariantCulture)
