@@ -96,7 +96,7 @@ internal static unsafe partial class VectorKernels
         var (taps, length) = (table.Taps, table.Length);
         for (var y = 0; y < length; y++)
         {
-            // Unused taps at the end have weight 0 and may lie beyond the last row.
+            // Most results need fewer taps than the longest.
             var used = taps;
             while (used > 1 && table.Weights[((used - 1) * table.Stride) + y] == 0)
             {
