@@ -32,9 +32,15 @@ let private elf (versions: string list) =
     let image = Array.zeroCreate<byte> 1024
 
     let put (at: int) (bytes: byte[]) = bytes.CopyTo(image, at)
-    let u16 at (value: int) = put at (BitConverter.GetBytes(uint16 value))
+
+    let u16 at (value: int) =
+        put at (BitConverter.GetBytes(uint16 value))
+
     let u32 at (value: int) = put at (BitConverter.GetBytes value)
-    let u64 at (value: int) = put at (BitConverter.GetBytes(int64 value))
+
+    let u64 at (value: int) =
+        put at (BitConverter.GetBytes(int64 value))
+
     put 0 [| 0x7fuy; byte 'E'; byte 'L'; byte 'F'; 2uy; 1uy |]
     let table, needs, strings = 64, 256, 512
     u64 0x28 table
