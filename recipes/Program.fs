@@ -1,3 +1,4 @@
 module Recipes.Program
+
 [<EntryPoint>]
-let main _ = 0
+let main argv = SslResearch.Cli.main All.recipes argv

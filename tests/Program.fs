@@ -1,8 +1,43 @@
 module Tests.Program
 
+open System
 open Expecto
+open Expecto.Impl
+
+/// All tests of this assembly; the arguments are Expecto's.
+let private test argv =
+    SslResearch.Core.Runtime.TorchRuntime.Initialise() |> ignore
+    let counts = ref None
+
+    let printer =
+        { TestPrinters.defaultPrinter with
+            summary =
+                fun config summary ->
+                    async {
+                        do! TestPrinters.defaultPrinter.summary config summary
+                        let failures = summary.failed.Length + summary.errored.Length
+                        counts.Value <- Some(summary.passed.Length, failures, summary.ignored.Length)
+                    }
+        }
+
+    let colours = if Console.IsOutputRedirected then 0 else 256
+
+    let code =
+        runTestsInAssemblyWithCLIArgs [ Sequenced; No_Spinner; Colours colours; Printer printer ] argv
+
+    // Expecto pads Console.Out and ends with a colour code; the count must be a line of its own.
+    match counts.Value with
+    | Some(passed, failed, skipped) ->
+        Console.Out.Flush()
+        use out = Console.OpenStandardOutput()
+        let line = $"\n{passed} passed, {failed} failed, {skipped} skipped\n"
+        out.Write(Text.Encoding.UTF8.GetBytes(line).AsSpan())
+    | None -> ()
+
+    code
 
 [<EntryPoint>]
 let main argv =
-    SslResearch.Core.Runtime.TorchRuntime.Initialise() |> ignore
-    runTestsInAssemblyWithCLIArgs [ Sequenced ] argv
+    match Array.toList argv with
+    | "sslr" :: rest -> SslResearch.Cli.main [ Tests.Support.TinyRecipe.recipe ] (List.toArray rest)
+    | _ -> test argv

@@ -26,7 +26,8 @@ public sealed class PackWriter : IDisposable
         (this.name, this.split, this.shape, this.classNames) = (name, split, shape, classNames);
         var folder = Path.GetDirectoryName(this.path)!;
         Directory.CreateDirectory(folder);
-        temporary = Path.Combine(folder, $".{Path.GetFileName(path)}.{Guid.NewGuid():N}.tmp");
+        Leftovers.Remove(folder);
+        temporary = Path.Combine(folder, $".{Path.GetFileName(path)}.{Guid.NewGuid():N}{Leftovers.Extension}");
         stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 20);
         stream.Position = Header(0, new byte[32]).PixelOffset;
     }

@@ -14,7 +14,7 @@ internal sealed class SpoolFile : IDisposable
     public SpoolFile(string folder)
     {
         Directory.CreateDirectory(folder);
-        path = Path.Combine(folder, $".spool.{Guid.NewGuid():N}.tmp");
+        path = Path.Combine(folder, $".spool.{Guid.NewGuid():N}{Leftovers.Extension}");
         handle = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None);
     }
 

@@ -27,18 +27,23 @@ public static class TorchRuntime
     /// <summary>What was loaded; null before <see cref="Initialise"/>.</summary>
     public static RuntimeInfo? Loaded => loaded;
 
-    /// <summary>Loads libtorch and sets thread counts. Later calls keep the libraries and only set the thread count.</summary>
+    /// <summary>Loads libtorch and sets thread counts. Later calls keep the libraries and change the thread count only if they name one.</summary>
     /// <param name="torchLibrary">
     /// Folder of libtorch; null takes <see cref="LibraryVariable"/>, then the package's own. A folder given here is the only one searched.
     /// </param>
-    /// <param name="threads">Threads inside one operation; null takes all cores.</param>
+    /// <param name="threads">Threads inside one operation; null takes all cores at the first call.</param>
     /// <exception cref="TorchRuntimeException">libtorch is missing or does not fit; the message says what to do.</exception>
     public static RuntimeInfo Initialise(string? torchLibrary = null, int? threads = null)
     {
         lock (Gate)
         {
+            var first = loaded is null;
             loaded ??= Load(torchLibrary ?? NullIfEmpty(Environment.GetEnvironmentVariable(LibraryVariable)));
-            torch.set_num_threads(threads ?? Environment.ProcessorCount);
+            if (first || threads is not null)
+            {
+                torch.set_num_threads(threads ?? Environment.ProcessorCount);
+            }
+
             return loaded;
         }
     }

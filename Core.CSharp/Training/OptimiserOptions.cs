@@ -9,10 +9,13 @@ public abstract record OptimiserOptions(double WeightDecay, bool DecayNormAndBia
 public sealed record SgdOptions(double Momentum, bool Nesterov, double WeightDecay, bool DecayNormAndBias)
     : OptimiserOptions(WeightDecay, DecayNormAndBias);
 
-/// <summary>Layer-wise adaptive rates (You, Gitman, Ginsburg 2017) around momentum SGD.</summary>
+/// <summary>
+/// Layer-wise adaptive rates (You, Gitman, Ginsburg 2017) around momentum SGD: (g + λw) is scaled by the local rate before it enters the momentum.
+/// The local rate is trust·|w| / (|g| + λ|w| + ε); 1 where |w| is 0.
+/// </summary>
 /// <param name="TrustCoefficient">η of the paper: 0.001 there, 0.02 in CIFAR recipes.</param>
 /// <param name="Epsilon">Added to the denominator.</param>
-/// <param name="ClipRate">True: the LARC form, local rate min(trust / η, 1).</param>
+/// <param name="ClipRate">True: the LARC form, local rate min(local / η, 1).</param>
 /// <param name="AdaptNormAndBias">False leaves biases and normalisation parameters at the plain rate.</param>
 public sealed record LarsOptions(
     double Momentum,
@@ -22,8 +25,19 @@ public sealed record LarsOptions(
     bool AdaptNormAndBias,
     double WeightDecay,
     bool DecayNormAndBias)
+    : OptimiserOptions(WeightDecay, DecayNormAndBias)
+{
+    /// <summary>True: Nesterov momentum, as lightly offers it.</summary>
+    public bool Nesterov { get; init; }
+
+    /// <summary>True: the denominator is |g + λw| + ε, as in the code of Barlow Twins and VICReg (where ε is 0).</summary>
+    public bool NormOfDecayedGradient { get; init; }
+}
+
+/// <summary>Adam with decoupled weight decay (Loshchilov and Hutter 2019); ε outside the root.</summary>
+public sealed record AdamWOptions(double Beta1, double Beta2, double Epsilon, double WeightDecay, bool DecayNormAndBias)
     : OptimiserOptions(WeightDecay, DecayNormAndBias);
 
-/// <summary>Adam with decoupled weight decay (Loshchilov and Hutter 2019).</summary>
-public sealed record AdamWOptions(double Beta1, double Beta2, double Epsilon, double WeightDecay, bool DecayNormAndBias)
+/// <summary>Adam (Kingma and Ba 2015) with weight decay added to the gradient; ε outside the root.</summary>
+public sealed record AdamOptions(double Beta1, double Beta2, double Epsilon, double WeightDecay, bool DecayNormAndBias)
     : OptimiserOptions(WeightDecay, DecayNormAndBias);

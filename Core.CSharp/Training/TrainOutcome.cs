@@ -55,4 +55,8 @@ public sealed record TrainOutcome(
     double RankMe,
     double Seconds,
     double ImagesPerSecond,
-    long PeakMemory);
+    long PeakMemory)
+{
+    /// <summary>What a person should know besides: a corrupt checkpoint put aside, another thread count than before, where a divergence lies.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+}

@@ -1,0 +1,124 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+using TorchSharp;
+using TorchSharp.Modules;
+
+namespace SslResearch.Core.Training;
+
+/// <summary>
+/// What a training writes beside its checkpoints: <c>metrics.jsonl</c> (deterministic fields only, cut back to the checkpoint on resume),
+/// <c>timing.jsonl</c> (speed, starts, notes; only ever appended to) and TensorBoard event files under <c>events</c> (a new one each start).
+/// </summary>
+internal sealed class RunLog : IDisposable
+{
+    public const string MetricsName = "metrics.jsonl";
+    public const string TimingName = "timing.jsonl";
+    public const string EventsName = "events";
+
+    private readonly FileStream metrics;
+    private readonly FileStream timing;
+    private readonly SummaryWriter events;
+
+    /// <param name="folder">Exists.</param>
+    /// <param name="history">Reports up to the checkpoint: what metrics.jsonl is to hold, whatever it holds now.</param>
+    public RunLog(string folder, IEnumerable<ReportPoint> history)
+    {
+        var path = Path.Combine(folder, MetricsName);
+        var temporary = path + ".tmp";
+        using (var stream = new FileStream(temporary, FileMode.Create))
+        {
+            foreach (var point in history)
+            {
+                stream.Write(Line(point));
+            }
+
+            stream.Flush(flushToDisk: true);
+        }
+
+        File.Move(temporary, path, overwrite: true);
+        metrics = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read);
+        timing = new FileStream(Path.Combine(folder, TimingName), FileMode.Append, FileAccess.Write, FileShare.Read);
+        events = torch.utils.tensorboard.SummaryWriter(Path.Combine(folder, EventsName));
+    }
+
+    public void Report(in ReportPoint point, StepReport report, double seconds)
+    {
+        metrics.Write(Line(point));
+        metrics.Flush();
+        var step = point.Step;
+        Timing(json =>
+        {
+            json.WriteNumber("step", step);
+            json.WriteNumber("seconds", Math.Round(seconds, 3));
+            json.WriteNumber("images_per_second", Math.Round(report.ImagesPerSecond, 1));
+            json.WriteNumber("wait_fraction", Math.Round(report.WaitFraction, 4));
+        });
+        var at = checked((int)step);
+        events.add_scalar("loss", (float)point.Loss, at);
+        events.add_scalar("rate", (float)point.Rate, at);
+        events.add_scalar("embedding/deviation", (float)point.Deviation, at);
+        events.add_scalar("embedding/rankme", (float)point.RankMe, at);
+        events.add_scalar("speed/images per second", (float)report.ImagesPerSecond, at);
+        events.add_scalar("speed/wait fraction", (float)report.WaitFraction, at);
+    }
+
+    public void Start(long step, string device, int threads) => Timing(json =>
+    {
+        json.WriteNumber("start_at_step", step);
+        json.WriteString("device", device);
+        json.WriteNumber("threads", threads);
+        json.WriteString("utc", DateTime.UtcNow);
+    });
+
+    public void Note(string text) => Timing(json => json.WriteString("note", text));
+
+    public void Dispose()
+    {
+        metrics.Dispose();
+        timing.Dispose();
+    }
+
+    /// <summary>One line of metrics.jsonl; numbers in their shortest exact form, null where not finite.</summary>
+    internal static byte[] Line(ReportPoint point) => Json(json =>
+    {
+        json.WriteNumber("step", point.Step);
+        json.WriteNumber("epoch", point.Epoch);
+        Number(json, "loss", point.Loss);
+        Number(json, "rate", point.Rate);
+        Number(json, "deviation", point.Deviation);
+        Number(json, "rankme", point.RankMe);
+    });
+
+    private static void Number(Utf8JsonWriter json, string name, double value)
+    {
+        if (double.IsFinite(value))
+        {
+            json.WriteNumber(name, value);
+        }
+        else
+        {
+            json.WriteNull(name);
+        }
+    }
+
+    private static byte[] Json(Action<Utf8JsonWriter> fields)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            fields(json);
+            json.WriteEndObject();
+        }
+
+        buffer.Write("\n"u8);
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    private void Timing(Action<Utf8JsonWriter> fields)
+    {
+        timing.Write(Json(fields));
+        timing.Flush();
+    }
+}

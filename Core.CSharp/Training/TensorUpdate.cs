@@ -1,0 +1,136 @@
+using TorchSharp;
+
+namespace SslResearch.Core.Training;
+
+/// <summary>Updates by torch operations on the flat tensors: what runs on a GPU. Nothing is read back to the host.</summary>
+internal sealed class TensorUpdate : IFlatUpdate
+{
+    private readonly FlatParameters parameters;
+    private readonly IReadOnlyList<FlatTeacher> teachers;
+    private readonly IReadOnlyList<torch.Tensor> state;
+    private readonly OptimiserOptions options;
+    private readonly torch.Tensor decays;
+    private readonly torch.Tensor? segmentDecays;
+    private readonly torch.Tensor? segmentAdapts;
+    private readonly torch.Tensor? segmentOf;
+
+    public TensorUpdate(FlatParameters parameters, IReadOnlyList<FlatTeacher> teachers, IReadOnlyList<torch.Tensor> state, OptimiserOptions options)
+    {
+        this.parameters = parameters;
+        this.teachers = teachers;
+        this.state = state;
+        this.options = options;
+        var device = parameters.Values.device;
+        decays = FlatParameters.Zeros(parameters.Length, device);
+        using var scope = torch.NewDisposeScope();
+        foreach (var segment in parameters.Segments)
+        {
+            decays.narrow(0, segment.Offset, segment.Count).fill_(LocalRates.Decay(options, segment));
+        }
+
+        if (options is LarsOptions lars)
+        {
+            var segments = parameters.Segments;
+            segmentDecays = torch.tensor(segments.Select(s => (float)LocalRates.Decay(lars, s)).ToArray(), device: device).DetachFromDisposeScope();
+            segmentAdapts = torch.tensor(segments.Select(s => LocalRates.Adapts(lars, s)).ToArray(), device: device).DetachFromDisposeScope();
+            var owner = torch.zeros(parameters.Length, torch.int32, device);
+            for (var i = 0; i < segments.Count; i++)
+            {
+                owner.narrow(0, segments[i].Offset, segments[i].End - segments[i].Offset).fill_(i);
+            }
+
+            segmentOf = owner.DetachFromDisposeScope();
+        }
+    }
+
+    public void Run(in UpdateStep step, ReadOnlySpan<double> momenta)
+    {
+        if (momenta.Length != teachers.Count)
+        {
+            throw new ArgumentException($"expected {teachers.Count} momenta, one a teacher, received {momenta.Length}", nameof(momenta));
+        }
+
+        using var scope = torch.NewDisposeScope();
+        var gradients = parameters.Gradients;
+        if (step.ClipNorm is { } largest)
+        {
+            gradients.mul_((largest / (gradients.norm() + 1e-6)).clamp(max: 1));
+        }
+
+        switch (options)
+        {
+            case SgdOptions o:
+                gradients.addcmul_(decays, parameters.Values, 1);
+                Sgd(step.Rate, o.Momentum, o.Nesterov);
+                break;
+            case LarsOptions o:
+                var local = Local(o, step.Rate);
+                gradients.addcmul_(decays, parameters.Values, 1);
+                gradients.mul_(local.index_select(0, segmentOf!));
+                Sgd(step.Rate, o.Momentum, o.Nesterov);
+                break;
+            case AdamWOptions o:
+                parameters.Values.addcmul_(decays, parameters.Values, -step.Rate);
+                Adam(o.Beta1, o.Beta2, o.Epsilon, step);
+                break;
+            case AdamOptions o:
+                gradients.addcmul_(decays, parameters.Values, 1);
+                Adam(o.Beta1, o.Beta2, o.Epsilon, step);
+                break;
+        }
+
+        gradients.zero_();
+        for (var i = 0; i < teachers.Count; i++)
+        {
+            var student = parameters.Values.narrow(0, teachers[i].Start, teachers[i].Values.numel());
+            teachers[i].Values.mul_(momenta[i]).add_(student, 1 - momenta[i]);
+        }
+    }
+
+    public void Dispose()
+    {
+        decays.Dispose();
+        segmentDecays?.Dispose();
+        segmentAdapts?.Dispose();
+        segmentOf?.Dispose();
+    }
+
+    private void Sgd(double rate, double momentum, bool nesterov)
+    {
+        state[0].mul_(momentum).add_(parameters.Gradients);
+        var direction = nesterov ? parameters.Gradients.add_(state[0], momentum) : state[0];
+        parameters.Values.add_(direction, -rate);
+    }
+
+    private void Adam(double beta1, double beta2, double epsilon, in UpdateStep step)
+    {
+        var gradients = parameters.Gradients;
+        state[0].mul_(beta1).add_(gradients, 1 - beta1);
+        state[1].mul_(beta2).addcmul_(gradients, gradients, 1 - beta2);
+        var denominator = (state[1].sqrt() / Math.Sqrt(1 - Math.Pow(beta2, step.Number))).add_(epsilon);
+        parameters.Values.addcdiv_(state[0], denominator, -step.Rate / (1 - Math.Pow(beta1, step.Number)));
+    }
+
+    /// <summary>(segments) float32, the tensor form of <see cref="LocalRates.Lars"/>.</summary>
+    private torch.Tensor Local(LarsOptions lars, double rate)
+    {
+        torch.Tensor Norms(torch.Tensor flat) =>
+            torch.stack(parameters.Segments.Select(s => flat.narrow(0, s.Offset, s.Count).norm()).ToArray());
+
+        var weight = Norms(parameters.Values);
+        var gradient = lars.NormOfDecayedGradient
+            ? Norms(parameters.Gradients.addcmul(decays, parameters.Values, 1))
+            : Norms(parameters.Gradients);
+        var denominator = lars.NormOfDecayedGradient ? gradient + lars.Epsilon : gradient + (segmentDecays! * weight) + lars.Epsilon;
+        var local = lars.TrustCoefficient * weight / denominator;
+        if (lars.ClipRate)
+        {
+            local = (local / rate).clamp(max: 1);
+        }
+
+        var one = torch.ones_like(weight);
+        local = torch.where(gradient == 0, torch.zeros_like(weight), local);
+        local = torch.where(weight == 0, one, local);
+        return torch.where(segmentAdapts!, local, one);
+    }
+}

@@ -1,0 +1,173 @@
+namespace SslResearch
+
+open Argu
+
+type ListArguments =
+    | [<MainCommand; Unique>] Recipe of recipe: string
+    | Results of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Recipe _ -> "also name its runs."
+            | Results _ -> "folder of stored results (default: results)."
+
+type CheckArguments =
+    | [<MainCommand; Unique>] Recipe of recipe: string
+    | Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Recipe _ -> "check only this recipe, its datasets included."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type RunArguments =
+    | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
+    | [<Unique>] Only of run_id: string
+    | [<Unique>] Seeds of list: string
+    | [<Unique>] Device of device: string
+    | [<Unique>] Threads of n: int
+    | [<Unique>] Workers of n: int
+    | [<Unique>] Checkpoint_Every of steps: int
+    | [<Unique>] Results of dir: string
+    | [<Unique>] Data of dir: string
+    | [<Unique>] Torch_Lib of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Recipe _ -> "name of the recipe; `sslr list` names them."
+            | Only _ -> "only the runs whose id starts so; `sslr list RECIPE` names them."
+            | Seeds _ -> "these seeds instead of the recipe's: 0,1,2 or 0-4."
+            | Device _ -> "cpu (default), cuda or cuda:n."
+            | Threads _ -> "threads inside one operation (default: all cores)."
+            | Workers _ -> "threads that render batches; changes no result."
+            | Checkpoint_Every _ -> "steps between checkpoints (default: 200)."
+            | Results _ -> "folder of stored results (default: results)."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Torch_Lib _ -> "folder of another libtorch (an existing PyTorch's torch/lib)."
+
+type TablesArguments =
+    | [<MainCommand; Unique>] Recipe of recipe: string
+    | [<Unique>] Results of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Recipe _ -> "only this recipe."
+            | Results _ -> "folder of stored results (default: results)."
+
+type ShowArguments =
+    | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
+    | [<Unique>] Only of run_id: string
+    | [<Unique>] Images of n: int
+    | [<Unique>] Seed of n: int
+    | [<Unique>] Out of file: string
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Recipe _ -> "name of the recipe."
+            | Only _ -> "the run whose views to show (default: the first that has views)."
+            | Images _ -> "images on the sheet (default: 8)."
+            | Seed _ -> "seed of the run (default: 0)."
+            | Out _ -> "PNG file to write (default: RECIPE.png)."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type ImportArguments =
+    | [<MainCommand; ExactlyOnce>] Source of name: string * source: string
+    | [<Unique>] Split of name: string
+    | [<Unique>] Resize of size: string
+    | [<Unique>] Channels of n: int
+    | Skip_Corrupt
+    | [<Unique>] Sha256 of digits: string
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Source _ -> "name to give it, and a folder, .tar, .tar.gz or .zip."
+            | Split _ -> "the split that a source without train/ and test/ becomes."
+            | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
+            | Channels _ -> "3 or 1 (default: what the source has)."
+            | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
+            | Sha256 _ -> "expected SHA-256 of the source file."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type FetchArguments =
+    | [<MainCommand; ExactlyOnce>] Name of name: string
+    | [<Unique>] Url of url: string
+    | [<Unique>] Sha256 of digits: string
+    | [<Unique>] Split of name: string
+    | [<Unique>] Resize of size: string
+    | [<Unique>] Channels of n: int
+    | Skip_Corrupt
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Name _ -> "a known public dataset (cifar10, cifar100, …), or the name for what --url gives."
+            | Url _ -> "archive to download; needs --sha256."
+            | Sha256 _ -> "its SHA-256."
+            | Split _ -> "the split that a source without train/ and test/ becomes."
+            | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
+            | Channels _ -> "3 or 1 (default: what the source has)."
+            | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type InspectArguments =
+    | [<MainCommand; Unique>] Name of name: string
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Name _ -> "only this dataset."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type DataArguments =
+    | [<CliPrefix(CliPrefix.None)>] Import of ParseResults<ImportArguments>
+    | [<CliPrefix(CliPrefix.None)>] Fetch of ParseResults<FetchArguments>
+    | [<CliPrefix(CliPrefix.None)>] Info of ParseResults<InspectArguments>
+    | [<CliPrefix(CliPrefix.None)>] Verify of ParseResults<InspectArguments>
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Import _ -> "bring in class folders, CIFAR or idx files."
+            | Fetch _ -> "download, verify and import a public dataset."
+            | Info _ -> "what is there."
+            | Verify _ -> "read everything and compare it with its fingerprint."
+
+type EnvArguments =
+    | [<Unique>] Torch_Lib of dir: string
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Torch_Lib _ -> "folder of another libtorch (an existing PyTorch's torch/lib)."
+            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+
+type Arguments =
+    | [<CliPrefix(CliPrefix.None)>] List of ParseResults<ListArguments>
+    | [<CliPrefix(CliPrefix.None)>] Check of ParseResults<CheckArguments>
+    | [<CliPrefix(CliPrefix.None)>] Run of ParseResults<RunArguments>
+    | [<CliPrefix(CliPrefix.None)>] Tables of ParseResults<TablesArguments>
+    | [<CliPrefix(CliPrefix.None)>] Show of ParseResults<ShowArguments>
+    | [<CliPrefix(CliPrefix.None)>] Data of ParseResults<DataArguments>
+    | [<CliPrefix(CliPrefix.None)>] Env of ParseResults<EnvArguments>
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | List _ -> "name the recipes, or the runs of one."
+            | Check _ -> "find mistakes in recipes without running them."
+            | Run _ -> "run what a recipe still lacks, then render its tables."
+            | Tables _ -> "render tables from stored runs."
+            | Show _ -> "draw a contact sheet of a recipe's views."
+            | Data _ -> "import, fetch, inspect and verify datasets."
+            | Env _ -> "versions, devices, threads, and where libtorch came from."

@@ -1,0 +1,149 @@
+namespace SslResearch
+
+open SslResearch.Core.Augment
+open SslResearch.Core.Data
+open SslResearch.Core.Views
+
+/// Constants of the last step of every view, per channel, for values scaled to 0 … 1: (x - mean) / std.
+type Normalisation = { Mean: float list; Std: float list }
+
+/// How images become the batches that a method learns from. `'Views` is the batch type itself, so that an augmentation and
+/// a method that do not fit each other do not compile.
+type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
+    /// What crosses into the engine.
+    abstract Build: source: ImageShape * normalisation: Normalisation -> IAugmenter<'Views>
+
+    /// The operations of each kind of view, with its name: for checks, tables and contact sheets.
+    abstract Views: (string * Op list) list
+
+    /// The same augmentation with other operations for each of `Views`, in that order.
+    abstract WithViews: Op list list -> IAugmentation<'Views>
+
+[<RequireQualifiedAccess>]
+module Augmentation =
+    let private viewOps (source: ImageShape) (ops: Op list) : ViewOp list =
+        let step (height, width) op : ViewOp * (int * int) =
+            match op with
+            | Op.Crop o ->
+                let h, w = o.Size |> Option.map (fun s -> s, s) |> Option.defaultValue (height, width)
+
+                let mode =
+                    match o.Resampling with
+                    | Bilinear -> Interpolation.Bilinear
+                    | Bicubic -> Interpolation.Bicubic
+
+                ResizedCrop(o.MinArea, o.MaxArea, o.MinRatio, o.MaxRatio, h, w, mode), (h, w)
+            | Op.Flip p -> Flip p, (height, width)
+            | Op.VerticalFlip p -> VerticalFlip p, (height, width)
+            | Op.Rotate90 p -> Rotate90 p, (height, width)
+            | Op.Jitter o -> Jitter(o.Brightness, o.Contrast, o.Saturation, o.Hue, o.P), (height, width)
+            | Op.Gray p -> Gray p, (height, width)
+            | Op.Blur o -> Blur(o.MinSigma, o.MaxSigma, o.P), (height, width)
+            | Op.Solarize o -> Solarize(o.Threshold, o.P), (height, width)
+
+        ops |> List.mapFold step (source.Height, source.Width) |> fst
+
+    let channels (n: Normalisation) =
+        ChannelNormalisation(List.map float32 n.Mean, List.map float32 n.Std)
+
+    /// One compiled view.
+    let pipeline (source: ImageShape) (normalisation: Normalisation) (ops: Op list) =
+        ViewPipeline(source, viewOps source ops, channels normalisation)
+
+    /// Problems of every operation of every view.
+    let problems (augmentation: IAugmentation<'Views>) =
+        [
+            for name, ops in augmentation.Views do
+                for i, op in List.indexed ops do
+                    yield! Op.problems op |> Problem.within $"{name}[{i}] {Op.name op}"
+        ]
+
+    /// In words.
+    let describe (augmentation: IAugmentation<'Views>) =
+        let words ops =
+            match ops with
+            | [] -> "none"
+            | ops -> ops |> List.map Op.describe |> String.concat ", "
+
+        match augmentation.Views |> List.map snd |> List.distinct with
+        | [ one ] -> words one
+        | _ ->
+            augmentation.Views
+            |> List.map (fun (name, ops) -> $"{name}: {words ops}")
+            |> String.concat "; "
+
+    /// The operations without those of one name. A crop that states the output's size leaves a plain resize to it, so that
+    /// what is left out is the cropping and not the size.
+    let without (name: string) (ops: Op list) =
+        ops
+        |> List.collect (fun op ->
+            match op with
+            | op when Op.name op <> name -> [ op ]
+            | Op.Crop({ Size = Some _ } as o) ->
+                [
+                    Op.Crop
+                        { o with
+                            MinArea = 1.
+                            MaxArea = 1.
+                            MinRatio = 1.
+                            MaxRatio = 1.
+                        }
+                ]
+            | _ -> [])
+
+    /// One augmentation for each operation name that occurs, lacking it in every view.
+    let leaveOneOut (augmentation: IAugmentation<'Views>) =
+        augmentation.Views
+        |> List.collect snd
+        |> List.map Op.name
+        |> List.distinct
+        |> List.map (fun name ->
+            name, augmentation.WithViews(augmentation.Views |> List.map (fun (_, ops) -> without name ops)))
+
+/// Two views of each image, each with its own operations.
+type TwoViewsOf =
+    {
+        First: Op list
+        Second: Op list
+    }
+
+    interface IAugmentation<TwoViews> with
+        member a.Build(source, normalisation) =
+            let pipeline = Augmentation.pipeline source normalisation
+            TwoViewAugmenter(pipeline a.First, pipeline a.Second)
+
+        member a.Views = [ "first view", a.First; "second view", a.Second ]
+
+        member _.WithViews views =
+            match views with
+            | [ first; second ] -> { First = first; Second = second }
+            | _ -> invalidArg (nameof views) $"expected 2 lists of operations, received {views.Length}"
+
+/// One view of each image, with its label.
+type Labelled =
+    {
+        Ops: Op list
+    }
+
+    interface IAugmentation<LabelledView> with
+        member a.Build(source, normalisation) =
+            LabelledAugmenter(Augmentation.pipeline source normalisation a.Ops)
+
+        member a.Views = [ "view", a.Ops ]
+
+        member _.WithViews views =
+            match views with
+            | [ ops ] -> { Ops = ops }
+            | _ -> invalidArg (nameof views) $"expected 1 list of operations, received {views.Length}"
+
+/// The short forms of augmentations.
+[<AutoOpen>]
+module AugmentationForms =
+    /// Two views by the same operations.
+    let twoViews (ops: Op list) : IAugmentation<TwoViews> = { First = ops; Second = ops }
+
+    /// Two views by different operations.
+    let twoViewsOf (first: Op list) (second: Op list) : IAugmentation<TwoViews> = { First = first; Second = second }
+
+    /// One view with its label, for supervised training.
+    let labelled (ops: Op list) : IAugmentation<LabelledView> = { Ops = ops }

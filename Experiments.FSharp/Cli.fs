@@ -1,0 +1,445 @@
+namespace SslResearch
+
+open System
+open System.IO
+open System.Runtime.InteropServices
+open System.Threading
+open Argu
+open SslResearch.Core.Data
+open SslResearch.Core.Runtime
+
+/// A command that cannot be carried out as given.
+exception private UsageError of string
+
+/// The command line over a list of recipes.
+[<RequireQualifiedAccess>]
+module Cli =
+    /// Everything done.
+    [<Literal>]
+    let Success = 0
+
+    /// A run failed, or a check found problems.
+    [<Literal>]
+    let Failure = 1
+
+    /// Wrong usage.
+    [<Literal>]
+    let WrongUsage = 2
+
+    /// Stopped on request, with everything saved.
+    [<Literal>]
+    let Interrupted = 130
+
+    let private say (text: string) = Console.Out.WriteLine text
+    let private complain (text: string) = Console.Error.WriteLine text
+
+    let private find (recipes: Recipe list) name =
+        match recipes |> List.tryFind (fun r -> r.Name = name) with
+        | Some recipe -> recipe
+        | None ->
+            let known = recipes |> List.map _.Name |> String.concat ", "
+            raise (UsageError $"There is no recipe '{name}'. There are: {known}.")
+
+    let private resultsFolder (given: string option) = given |> Option.defaultValue "results"
+
+    let private dataRoot (given: string option) = DataRoot.Resolve(Option.toObj given)
+
+    /// 0,1,2 or 0-4 or both.
+    let parseSeeds (text: string) : int list =
+        let fail () =
+            raise (UsageError $"--seeds {text}: give numbers of 0 or above, such as 0,1,2 or 0-4.")
+
+        let number (s: string) =
+            match Int32.TryParse s with
+            | true, n when n >= 0 -> n
+            | _ -> fail ()
+
+        text.Split ','
+        |> Array.toList
+        |> List.collect (fun part ->
+            match part.Split '-' with
+            | [| one |] -> [ number one ]
+            | [| first; last |] when number first <= number last -> [ number first .. number last ]
+            | _ -> fail ())
+        |> List.distinct
+
+    // ---- list, check, tables
+
+    let private stored results (recipe: Recipe) =
+        (Store(Path.Combine(results, recipe.Name))).Load().Runs
+
+    let private list recipes (args: ParseResults<ListArguments>) =
+        let results = resultsFolder (args.TryGetResult ListArguments.Results)
+
+        let counts (recipe: Recipe) =
+            let runs = stored results recipe
+            let wanted = [ for run in Recipe.runs recipe do yield! run.Seeds |> List.map (fun s -> run.Id, s) ]
+            let there = runs |> List.map (fun r -> r.RunId, r.Seed) |> Set.ofList
+            (wanted |> List.filter there.Contains).Length, wanted.Length
+
+        match args.TryGetResult ListArguments.Recipe with
+        | Some name ->
+            let recipe = find recipes name
+            let runs = stored results recipe
+            say $"{recipe.Name}: {recipe.Summary}"
+
+            for run in Recipe.runs recipe do
+                let there = runs |> List.filter (fun r -> r.RunId = run.Id) |> List.map _.Seed
+                let seeds = run.Seeds |> List.map (fun s -> if List.contains s there then $"{s} done" else string s)
+                let seeds = String.concat ", " seeds
+                say $"  {run.Id}  {run.Title}  (seeds {seeds})"
+        | None ->
+            let width = recipes |> List.map _.Name.Length |> List.fold max 0
+            say "Recipes (done/wanted runs):"
+
+            for recipe in recipes do
+                let finished, wanted = counts recipe
+                say $"  {recipe.Name.PadRight width}  {finished}/{wanted}  {recipe.Summary}"
+
+            say ""
+            say "Methods:"
+
+            for card in Methods.catalogue do
+                let year = if card.Year > 0 then $" ({card.Year})" else ""
+                say $"  {card.Name}{year}: {card.Idea}; negatives: {card.Negatives}"
+
+        Success
+
+    let private report (problems: Problem list) =
+        for problem in problems do
+            complain (problem.ToString())
+
+    let private check (recipes: Recipe list) (args: ParseResults<CheckArguments>) =
+        let root = dataRoot (args.TryGetResult CheckArguments.Data)
+
+        let chosen, problems =
+            match args.TryGetResult CheckArguments.Recipe with
+            | Some name -> [ find recipes name ], []
+            | None -> recipes, SslResearch.Check.recipes recipes
+
+        let alone = args.Contains CheckArguments.Recipe
+
+        let found =
+            problems
+            @ [
+                for recipe in chosen do
+                    let problems = SslResearch.Check.recipe recipe
+
+                    let data =
+                        if problems.IsEmpty then
+                            Datasets.problems root (Recipe.runs recipe)
+                        else
+                            []
+
+                    yield! Problem.within recipe.Name (problems @ (if alone then data else []))
+
+                    if not alone then
+                        for problem in data do
+                            say $"note: {recipe.Name}: {problem}"
+
+                    if problems.IsEmpty && (data.IsEmpty || not alone) then
+                        say $"{recipe.Name}: no problems in {(Recipe.runs recipe).Length} runs"
+            ]
+
+        report found
+        if found.IsEmpty then Success else Failure
+
+    let private paths results (recipe: Recipe) =
+        let file name = Path.Combine(results, recipe.Name, name)
+        let md, csv, html = file "table.md", file "table.csv", file "report.html"
+        $"{md}, {csv}, {html}"
+
+    let private tables (recipes: Recipe list) (args: ParseResults<TablesArguments>) =
+        let results = resultsFolder (args.TryGetResult TablesArguments.Results)
+
+        let chosen =
+            match args.TryGetResult TablesArguments.Recipe with
+            | Some name -> [ find recipes name ]
+            | None ->
+                recipes
+                |> List.filter (fun r -> File.Exists(Path.Combine(results, r.Name, "runs.jsonl")))
+
+        if chosen.IsEmpty then
+            say $"No stored runs under '{results}'."
+
+        for recipe in chosen do
+            for table in Report.render results recipe do
+                say (Render.markdown table)
+
+            say $"Written: {paths results recipe}"
+
+        Success
+
+    // ---- run
+
+    let private withSignals (work: CancellationToken -> 'T) =
+        use stop = new CancellationTokenSource()
+
+        let handle (context: PosixSignalContext) =
+            context.Cancel <- true
+
+            if stop.IsCancellationRequested then
+                Environment.Exit Interrupted
+            else
+                complain "Stopping: the state is being saved. A second signal ends at once."
+                stop.Cancel()
+
+        use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, handle)
+        use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, handle)
+        work stop.Token
+
+    let private atLeast least name (value: int) =
+        if value < least then
+            raise (UsageError $"{name} {value}: give {least} or more.")
+
+        value
+
+    let private run recipes (args: ParseResults<RunArguments>) =
+        let recipe = find recipes (args.GetResult RunArguments.Recipe)
+        let root = dataRoot (args.TryGetResult RunArguments.Data)
+
+        let options =
+            {
+                Results = resultsFolder (args.TryGetResult RunArguments.Results)
+                DataRoot = root
+                Device = args.GetResult(RunArguments.Device, "cpu")
+                Threads = args.TryGetResult RunArguments.Threads |> Option.map (atLeast 1 "--threads")
+                Workers =
+                    args.TryGetResult RunArguments.Workers
+                    |> Option.map (atLeast 1 "--workers")
+                    |> Option.defaultValue (max 1 (Environment.ProcessorCount / 4))
+                TorchLibrary = args.TryGetResult RunArguments.Torch_Lib
+                CheckpointEvery = args.GetResult(RunArguments.Checkpoint_Every, 200) |> atLeast 1 "--checkpoint-every"
+                Only = args.TryGetResult RunArguments.Only
+                Seeds = args.TryGetResult RunArguments.Seeds |> Option.map parseSeeds
+            }
+
+        match SslResearch.Check.recipe recipe with
+        | [] ->
+            let wanted = Execute.tasks recipe options
+
+            if wanted.IsEmpty then
+                raise (UsageError $"No run of '{recipe.Name}' fits --only and --seeds; `sslr list {recipe.Name}` names them.")
+
+            let there =
+                stored options.Results recipe |> List.map (fun r -> r.RunId, r.Seed) |> Set.ofList
+
+            let missing = wanted |> List.filter (fun (run, seed) -> not (there.Contains(run.Id, seed)))
+
+            match Datasets.problems root (missing |> List.map fst |> List.distinctBy _.Id) with
+            | [] ->
+                let work stop reporter = Execute.recipe recipe options reporter stop
+
+                let result =
+                    withSignals (fun stop ->
+                        if missing.IsEmpty || Console.IsOutputRedirected then
+                            work stop (Progress.lines say)
+                        else
+                            Progress.live (work stop))
+
+                if result.Interrupted then
+                    complain "Stopped with everything saved; the same command goes on from here."
+                    Interrupted
+                else
+                    for table in Report.render options.Results recipe do
+                        say (Render.markdown table)
+
+                    say $"{result.Done} runs done now, {result.Before} before, {result.Failed} failed."
+                    say $"Written: {paths options.Results recipe}"
+                    if result.Failed > 0 then Failure else Success
+            | problems ->
+                report problems
+                Failure
+        | problems ->
+            report problems
+            Failure
+
+    // ---- data
+
+    let private importProgress () =
+        let gate = obj ()
+        let clock = Diagnostics.Stopwatch.StartNew()
+        let mutable next = TimeSpan.FromSeconds 2.
+
+        { new IProgress<ImportReport> with
+            member _.Report r =
+                lock gate (fun () ->
+                    if clock.Elapsed >= next then
+                        next <- clock.Elapsed + TimeSpan.FromSeconds 5.
+                        let total = if r.Total.HasValue then $" of {r.Total.Value}" else ""
+                        say $"  {r.Stage}: {r.Done}{total}")
+        }
+
+    let private imported (outcome: ImportOutcome) =
+        for path in outcome.Skipped do
+            complain $"left out: {path}"
+
+        for split in outcome.Splits do
+            say $"{outcome.Name}/{split.Split}: {split.Count} images of {split.Shape}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
+
+        if outcome.Skipped.Count > 0 then
+            say $"{outcome.Skipped.Count} corrupt images left out."
+
+    let private resizeRule (text: string option) : ResizeRule =
+        let fail text =
+            raise (UsageError $"--resize {text}: give a size such as 32, or 32x48 (height x width).")
+
+        let size (all: string) (s: string) =
+            match Int32.TryParse s with
+            | true, n when n > 0 -> n
+            | _ -> fail all
+
+        match text with
+        | None -> ResizeRule.None()
+        | Some text ->
+            match text.Split 'x' with
+            | [| one |] -> ResizeRule.ShorterSideThenCentreCrop(size text one)
+            | [| h; w |] -> ResizeRule.Exact(size text h, size text w)
+            | _ -> fail text
+
+    let private data (args: ParseResults<DataArguments>) =
+        let inspect (args: ParseResults<InspectArguments>) (look: string -> string -> string -> DatasetInfo) =
+            let root = dataRoot (args.TryGetResult InspectArguments.Data)
+
+            let names =
+                match args.TryGetResult InspectArguments.Name with
+                | Some name -> [ name ]
+                | None -> DatasetCatalogue.List root |> Seq.toList
+
+            say $"data root: {root}"
+
+            if names.IsEmpty then
+                say "no datasets"
+
+            for name in names do
+                match DatasetCatalogue.Splits(root, name) |> Seq.toList with
+                | [] -> DatasetCatalogue.Open(root, name, "train").Dispose()
+                | splits ->
+                    for split in splits do
+                        let info = look root name split
+                        let classes = info.PerClass |> Seq.map string |> Seq.truncate 10 |> String.concat " "
+                        let more = if info.PerClass.Count > 10 then " …" else ""
+
+                        say
+                            $"{info.Name}/{info.Split}: {info.Count} images of {info.Shape}, {info.ClassNames.Count} classes ({classes}{more}), fingerprint {info.Fingerprint}"
+
+            Success
+
+        match args.GetSubCommand() with
+        | DataArguments.Import args ->
+            let name, source = args.GetResult ImportArguments.Source
+
+            let options =
+                ImportOptions(
+                    args.TryGetResult ImportArguments.Split |> Option.toObj,
+                    resizeRule (args.TryGetResult ImportArguments.Resize),
+                    args.TryGetResult ImportArguments.Channels |> Option.toNullable,
+                    args.Contains ImportArguments.Skip_Corrupt,
+                    args.TryGetResult ImportArguments.Sha256 |> Option.toObj
+                )
+
+            withSignals (fun stop ->
+                Importers.Import(
+                    name,
+                    source,
+                    dataRoot (args.TryGetResult ImportArguments.Data),
+                    options,
+                    importProgress (),
+                    stop
+                )
+                |> imported)
+
+            Success
+        | DataArguments.Fetch args ->
+            let name = args.GetResult FetchArguments.Name
+            let root = dataRoot (args.TryGetResult FetchArguments.Data)
+            let sha256 = args.TryGetResult FetchArguments.Sha256
+
+            let options =
+                ImportOptions(
+                    args.TryGetResult FetchArguments.Split |> Option.toObj,
+                    resizeRule (args.TryGetResult FetchArguments.Resize),
+                    args.TryGetResult FetchArguments.Channels |> Option.toNullable,
+                    args.Contains FetchArguments.Skip_Corrupt,
+                    null
+                )
+
+            withSignals (fun stop ->
+                let progress = importProgress ()
+
+                let fetching =
+                    match args.TryGetResult FetchArguments.Url, sha256 with
+                    | None, None -> DatasetFetcher.FetchAsync(name, root, options, progress, stop)
+                    | Some url, Some sha256 ->
+                        match Uri.TryCreate(url, UriKind.Absolute) with
+                        | true, address when address.Scheme = "http" || address.Scheme = "https" ->
+                            DatasetFetcher.FetchAsync(name, address, sha256, root, options, progress, stop)
+                        | _ -> raise (UsageError $"--url {url}: give an http or https address.")
+                    | _ -> raise (UsageError "--url and --sha256 belong together.")
+
+                fetching.GetAwaiter().GetResult() |> imported)
+
+            Success
+        | DataArguments.Info args -> inspect args (fun root name split -> DatasetCatalogue.Info(root, name, split))
+        | DataArguments.Verify args ->
+            let code = inspect args (fun root name split -> DatasetCatalogue.Verify(root, name, split))
+            say "verified"
+            code
+
+    // ---- env
+
+    let private env (args: ParseResults<EnvArguments>) =
+        let runtime = TorchRuntime.Initialise(args.TryGetResult EnvArguments.Torch_Lib |> Option.toObj)
+
+        for name, version in Execute.versions runtime do
+            say $"{name} {version}"
+
+        let how =
+            if runtime.Given then
+                $" (named by --torch-lib or {TorchRuntime.LibraryVariable})"
+            else
+                ""
+
+        say $"libtorch from {runtime.Folder}{how}"
+        let patched = if runtime.Patched then "a patched copy for this libstdc++" else "as packaged"
+        say $"TorchSharp's native part: {patched}"
+        let cuda = if TorchSharp.torch.cuda.is_available () then TorchSharp.torch.cuda.device_count () else 0
+        say $"devices: cpu ({Environment.ProcessorCount} cores), {cuda} CUDA"
+        say $"threads inside one operation: {TorchSharp.torch.get_num_threads ()}"
+        say $"system: {RuntimeInformation.OSDescription}, {RuntimeInformation.RuntimeIdentifier}"
+        let root = dataRoot (args.TryGetResult EnvArguments.Data)
+        say $"data root: {root}"
+        Success
+
+    let private dispatch recipes (results: ParseResults<Arguments>) =
+        match results.GetSubCommand() with
+        | Arguments.List args -> list recipes args
+        | Arguments.Check args -> check recipes args
+        | Arguments.Run args -> run recipes args
+        | Arguments.Tables args -> tables recipes args
+        | Arguments.Show _ -> Success
+        | Arguments.Data args -> data args
+        | Arguments.Env args -> env args
+
+    /// The whole program: parses, does, and yields the exit code.
+    let main (recipes: Recipe list) (argv: string[]) : int =
+        let parser = ArgumentParser.Create<Arguments>(programName = "sslr")
+
+        try
+            parser.ParseCommandLine(argv, raiseOnUsage = true) |> dispatch recipes
+        with
+        | :? ArguParseException as e when e.ErrorCode = ErrorCode.HelpText ->
+            say e.Message
+            Success
+        | :? ArguParseException as e ->
+            complain e.Message
+            WrongUsage
+        | UsageError message ->
+            complain message
+            WrongUsage
+        | :? OperationCanceledException -> Interrupted
+        | :? DataException
+        | :? TorchRuntimeException
+        | :? ResultsException as e ->
+            complain e.Message
+            Failure

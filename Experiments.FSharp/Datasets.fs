@@ -1,0 +1,84 @@
+namespace SslResearch
+
+open System
+open SslResearch.Core.Data
+
+/// Both splits of a dataset, memory-mapped.
+type OpenData =
+    {
+        Train: ImageStore
+        Test: ImageStore
+    }
+
+    interface IDisposable with
+        member d.Dispose() =
+            d.Train.Dispose()
+            d.Test.Dispose()
+
+/// From a dataset's description to its images.
+[<RequireQualifiedAccess>]
+module Datasets =
+    /// Opens both splits; Shapes are rendered into the data root the first time.
+    let openSplits (dataRoot: string) (data: Data) : OpenData =
+        let split name (count: ShapesData -> int) =
+            match data with
+            | Shapes s -> ShapesDataset.Open(ShapesOptions(count s, s.Size, s.Seed, name), dataRoot)
+            | other -> DatasetCatalogue.Open(dataRoot, Data.name other, name)
+
+        let train = split "train" _.Train
+
+        try
+            {
+                Train = train
+                Test = split "test" _.Test
+            }
+        with _ ->
+            train.Dispose()
+            reraise ()
+
+    /// What only a look at the data root can tell: missing datasets, and sizes of imported ones.
+    let problems (dataRoot: string) (runs: Run list) : Problem list =
+        [
+            for data, users in runs |> List.groupBy _.Setting.Data do
+                let where = $"{users.Head.Title}: Setting.Data"
+
+                match data with
+                | Shapes _ -> ()
+                | _ ->
+                    try
+                        use splits = openSplits dataRoot data
+                        let channels = splits.Train.Shape.Channels
+                        let given = (Data.normalisation data).Mean.Length
+
+                        if given <> channels then
+                            Problem.make
+                                where
+                                $"the normalisation has {given} channels, the images have {channels}"
+                                "Give one mean and one deviation for every channel"
+
+                        if splits.Train.Shape <> splits.Test.Shape then
+                            Problem.make
+                                where
+                                $"training images of {splits.Train.Shape}, test images of {splits.Test.Shape}"
+                                "Import both splits with one resize rule"
+
+                        for run in users do
+                            if run.Kind = Experiment && run.Setting.Train.BatchSize > splits.Train.Count then
+                                Problem.make
+                                    $"{run.Title}: Setting.Train.BatchSize"
+                                    $"{run.Setting.Train.BatchSize} images a batch, but only {splits.Train.Count} in the training split"
+                                    "Make the batch smaller"
+
+                            for protocol in run.Setting.Protocols do
+                                match Protocol.scoring protocol with
+                                | Knn(k, _)
+                                | KnnVote k when k > splits.Train.Count && (Data.trainCount data).IsNone ->
+                                    Problem.make
+                                        $"{run.Title}: Setting.Protocols"
+                                        $"{k} neighbours from a bank of {splits.Train.Count} images"
+                                        $"Give at most {splits.Train.Count}"
+                                | _ -> ()
+                    with :? DataException as e ->
+                        Problem.make where (e.Message.TrimEnd '.') "The command above brings it in"
+        ]
+        |> List.distinct

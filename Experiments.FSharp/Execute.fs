@@ -1,0 +1,438 @@
+namespace SslResearch
+
+open System
+open System.Collections.Generic
+open System.Diagnostics
+open System.IO
+open System.Text.Json
+open System.Threading
+open SslResearch.Core.Evaluation
+open SslResearch.Core.Models
+open SslResearch.Core.Runtime
+open SslResearch.Core.Training
+open TorchSharp
+
+/// How and where to run: nothing here is part of an experiment.
+type RunOptions =
+    {
+        /// The folder that holds one folder for each recipe.
+        Results: string
+        DataRoot: string
+        /// cpu, cuda or cuda:n.
+        Device: string
+        /// Threads inside one operation; None takes all cores.
+        Threads: int option
+        /// Threads that render batches.
+        Workers: int
+        /// Folder of another libtorch.
+        TorchLibrary: string option
+        /// Steps between checkpoints.
+        CheckpointEvery: int
+        /// Only runs whose id starts so.
+        Only: string option
+        /// These seeds instead of the recipe's.
+        Seeds: int list option
+    }
+
+/// What is told while runs are executed.
+type IRunReporter =
+    /// A run begins or goes on; position counts from 1.
+    abstract Started: title: string * seed: int * position: int * total: int -> unit
+    abstract Step: StepReport -> unit
+    /// A part of the evaluation begins.
+    abstract Scoring: string -> unit
+    abstract Finished: StoredRun -> unit
+    abstract Failed: title: string * seed: int * error: exn -> unit
+    abstract Note: string -> unit
+
+/// How the execution of a recipe ended.
+type ExecuteResult =
+    {
+        /// Runs done now.
+        Done: int
+        /// Runs that were done before.
+        Before: int
+        Failed: int
+        /// Stopped on request with everything saved.
+        Interrupted: bool
+    }
+
+/// Runs what is not stored yet.
+[<RequireQualifiedAccess>]
+module Execute =
+    /// Images in one pass of feature extraction.
+    let private evaluationBatch = 500
+
+    /// Points of a stored training curve.
+    let private curvePoints = 60
+
+    /// Run and seed pairs that a recipe asks for under these options.
+    let tasks (recipe: Recipe) (options: RunOptions) : (Run * int) list =
+        [
+            for run in Recipe.runs recipe do
+                if options.Only |> Option.forall run.Id.StartsWith then
+                    let seeds =
+                        match options.Seeds, run.Kind with
+                        | None, _ -> run.Seeds
+                        | Some wanted, RawPixels -> run.Seeds |> List.filter (fun s -> List.contains s wanted)
+                        | Some wanted, _ -> wanted
+
+                    for seed in seeds do
+                        run, seed
+        ]
+
+    /// First and last point and evenly many between.
+    let thinned (points: CurvePoint list) =
+        if points.Length <= curvePoints then
+            points
+        else
+            let all = List.toArray points
+            [ for i in 0 .. curvePoints - 1 -> all[i * (all.Length - 1) / (curvePoints - 1)] ]
+
+    /// The curve of a training from the metrics that the loop wrote, those of earlier starts included.
+    let private curve (folder: string) =
+        let path = Path.Combine(folder, "metrics.jsonl")
+
+        if not (File.Exists path) then
+            []
+        else
+            let point (line: string) =
+                try
+                    use document = JsonDocument.Parse line
+
+                    let real (name: string) =
+                        match document.RootElement.TryGetProperty name with
+                        | true, e when e.ValueKind = JsonValueKind.Number -> e.GetDouble()
+                        | _ -> nan
+
+                    Some
+                        {
+                            Step = int64 (real "step")
+                            Loss = real "loss"
+                            Deviation = real "deviation"
+                            RankMe = real "rankme"
+                        }
+                with :? JsonException ->
+                    None
+
+            File.ReadLines path |> Seq.choose point |> Seq.toList |> thinned
+
+    let private git (arguments: string list) =
+        try
+            let info =
+                ProcessStartInfo(
+                    "git",
+                    WorkingDirectory = AppContext.BaseDirectory,
+                    RedirectStandardOutput = true,
+                    RedirectStandardError = true
+                )
+
+            arguments |> List.iter info.ArgumentList.Add
+            use child = Process.Start info
+            let output = child.StandardOutput.ReadToEnd()
+            child.WaitForExit()
+            if child.ExitCode = 0 then Some(output.Trim()) else None
+        with :? ComponentModel.Win32Exception ->
+            None
+
+    let private cpu =
+        lazy
+            (let path = "/proc/cpuinfo"
+
+             let named =
+                 if File.Exists path then
+                     File.ReadLines path |> Seq.tryFind _.StartsWith("model name")
+                 else
+                     None
+
+             match named with
+             | Some line -> line.Substring(line.IndexOf ':' + 1).Trim()
+             | None -> Runtime.InteropServices.RuntimeInformation.ProcessArchitecture.ToString())
+
+    let private commit =
+        lazy
+            (match git [ "rev-parse"; "--short=12"; "HEAD" ] with
+             | None -> "unknown", false
+             | Some hash ->
+                 let changes =
+                     git [ "status"; "--porcelain"; "--untracked-files=no"; "--"; ":/"; ":(top,exclude)results" ]
+
+                 hash, changes <> Some "")
+
+    let private version (t: Type) =
+        match t.Assembly.GetName().Version with
+        | null -> "unknown"
+        | version -> version.ToString 3
+
+    /// Versions of everything that has a say in the numbers.
+    let versions (runtime: RuntimeInfo) =
+        [
+            "sslr", version typeof<Run>
+            "TorchSharp", runtime.TorchSharp
+            "libtorch", runtime.Libtorch
+            ".NET", Environment.Version.ToString()
+        ]
+
+    let private verdict (outcome: TrainOutcome option) =
+        match outcome |> Option.map _.Verdict with
+        | None
+        | Some Verdict.Untrained -> "untrained"
+        | Some Verdict.Learned -> "learned"
+        | Some Verdict.AtChance -> "at chance"
+        | Some Verdict.Collapsed -> "collapsed"
+        | Some Verdict.Diverged -> "diverged"
+        | Some other -> string other
+
+    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
+        let name = Protocol.name protocol
+
+        match Protocol.scoring protocol with
+        | Knn(k, temperature) ->
+            {
+                Protocol = name
+                Value = KnnClassifier.Accuracy(train, test, k, Nullable temperature)
+                Details = []
+            }
+        | KnnVote k ->
+            {
+                Protocol = name
+                Value = KnnClassifier.Accuracy(train, test, k, Nullable())
+                Details = []
+            }
+        | Probe o ->
+            let result = LinearProbe.Evaluate(train, test, LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed), stop)
+
+            {
+                Protocol = name
+                Value = result.Accuracy
+                Details = [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
+            }
+        | At _ -> invalidOp "a scoring has no layer"
+
+    /// Features are extracted once for each layer and shared by its protocols.
+    let private evaluate (run: Run) (data: OpenData) (encoder: TrainedEncoder) seed device (reporter: IRunReporter) (stop: CancellationToken) =
+        let normalisation = Augmentation.channels (Data.normalisation run.Setting.Data)
+        let protocols = Run.protocols run
+        let scores = Dictionary<Protocol, Score>()
+
+        for layer, sharing in protocols |> List.groupBy Protocol.layer do
+            let projector, source =
+                if layer = Protocol.Projection then
+                    Option.toObj encoder.Projector, Backbone.Output
+                else
+                    null, layer
+
+            let features store =
+                FeatureExtractor.Extract(
+                    Option.toObj encoder.Backbone,
+                    source,
+                    projector,
+                    store,
+                    normalisation,
+                    evaluationBatch,
+                    device,
+                    stop
+                )
+
+            reporter.Scoring $"features of {layer}"
+            use train = features data.Train
+            use test = features data.Test
+
+            for protocol in sharing do
+                stop.ThrowIfCancellationRequested()
+                reporter.Scoring(Protocol.name protocol)
+                scores[protocol] <- score train test seed stop protocol
+
+        [ for protocol in protocols -> scores[protocol] ]
+
+    /// How often this run and seed was started, this time included.
+    let private countStart (folder: string) =
+        Directory.CreateDirectory folder |> ignore
+        let path = Path.Combine(folder, "starts")
+        File.AppendAllText(path, DateTime.UtcNow.ToString "yyyy-MM-dd'T'HH:mm:ss'Z'" + "\n")
+        File.ReadLines path |> Seq.length
+
+    /// One run and seed, from data to stored line. None where it was interrupted.
+    let private runOne (run: Run) seed (data: OpenData) (store: Store) options (runtime: RuntimeInfo) (reporter: IRunReporter) stop =
+        let folder = store.WorkFolder(run.Id, seed)
+        let started = DateTime.UtcNow
+        let starts = countStart folder
+        let device = TorchRuntime.Device options.Device
+
+        use encoder =
+            run.train
+                {
+                    Train = data.Train
+                    Seed = uint64 seed
+                    Device = options.Device
+                    Workers = options.Workers
+                    CheckpointEvery = options.CheckpointEvery
+                    Folder = folder
+                    Progress =
+                        { new IProgress<StepReport> with
+                            member _.Report report = reporter.Step report
+                        }
+                    Stop = stop
+                }
+
+        match encoder.Outcome with
+        | Some outcome when outcome.End = TrainEnd.Interrupted -> None
+        | outcome ->
+            encoder.Backbone |> Option.iter (fun b -> b.``to`` device |> ignore)
+            let clock = Stopwatch.StartNew()
+
+            let scores =
+                match outcome with
+                | Some o when o.End = TrainEnd.Diverged -> []
+                | _ -> evaluate run data encoder (uint64 seed) device reporter stop
+
+            let hash, dirty = commit.Value
+            let levels = outcome |> Option.bind (fun o -> Option.ofObj o.Levels)
+            let level (pick: SslResearch.Core.Methods.LossLevels -> Nullable<float>) =
+                levels
+                |> Option.bind (pick >> Option.ofNullable)
+                |> Option.defaultValue nan
+
+            let trained (pick: TrainOutcome -> 'T) (fallback: 'T) =
+                outcome |> Option.map pick |> Option.defaultValue fallback
+
+            let record =
+                {
+                    RunId = run.Id
+                    Seed = seed
+                    Name = run.Name
+                    Labels = run.Labels
+                    Canonical = run.CanonicalText
+                    Verdict = verdict outcome
+                    Scores = scores
+                    Training =
+                        {
+                            Loss = trained (fun o -> o.Loss) nan
+                            Chance = level _.Chance
+                            Collapsed = level _.Collapsed
+                            Deviation = trained (fun o -> o.Deviation) nan
+                            RankMe = trained (fun o -> o.RankMe) nan
+                            Steps = trained (fun o -> o.Steps) 0L
+                            Seconds = trained (fun o -> o.Seconds) 0.
+                            ImagesPerSecond = trained (fun o -> o.ImagesPerSecond) nan
+                            PeakMemory = trained (fun o -> o.PeakMemory) (Process.GetCurrentProcess().PeakWorkingSet64)
+                            Curve = curve folder
+                        }
+                    EvaluationSeconds = clock.Elapsed.TotalSeconds
+                    Dataset =
+                        {
+                            Name = data.Train.Name
+                            TrainCount = data.Train.Count
+                            TestCount = data.Test.Count
+                            TrainFingerprint = data.Train.Fingerprint
+                            TestFingerprint = data.Test.Fingerprint
+                        }
+                    Provenance =
+                        {
+                            Device = options.Device
+                            Threads = torch.get_num_threads ()
+                            Cpu = cpu.Value
+                            Cores = Environment.ProcessorCount
+                            Commit = hash
+                            Dirty = dirty
+                            Versions = versions runtime
+                            Started = started
+                            Ended = DateTime.UtcNow
+                            Starts = starts
+                        }
+                }
+
+            store.Append record
+            Some record
+
+    /// Runs everything that a recipe asks for and its store lacks. A finished run is never run again; a run that another
+    /// process is busy with is left to it and awaited at the end. One failing run does not keep the others from running.
+    let recipe (recipe: Recipe) (options: RunOptions) (reporter: IRunReporter) (stop: CancellationToken) : ExecuteResult =
+        let store = Store(Path.Combine(options.Results, recipe.Name))
+        let stored = store.Load()
+
+        stored.Torn
+        |> Option.iter (fun torn ->
+            reporter.Note
+                $"{store.Path}: the last line was never finished ({torn.Length} characters); it is ignored and its run is done again.")
+
+        let isStored (runs: StoredRun list) (run: Run, seed) =
+            runs |> List.exists (fun r -> r.RunId = run.Id && r.Seed = seed)
+
+        let wanted = tasks recipe options
+        let before, missing = wanted |> List.partition (isStored stored.Runs)
+        let mutable finished = 0
+        let mutable failed = 0
+        let mutable interrupted = false
+
+        if not missing.IsEmpty then
+            let runtime =
+                TorchRuntime.Initialise(Option.toObj options.TorchLibrary, Option.toNullable options.Threads)
+
+            TorchRuntime.Device options.Device |> ignore
+            let opened = Dictionary<Data, OpenData>()
+
+            let dataOf data =
+                match opened.TryGetValue data with
+                | true, splits -> splits
+                | _ ->
+                    let splits = Datasets.openSplits options.DataRoot data
+                    opened[data] <- splits
+                    splits
+
+            let attempt position (run: Run, seed) =
+                reporter.Started(run.Title, seed, position, wanted.Length)
+
+                try
+                    match runOne run seed (dataOf run.Setting.Data) store options runtime reporter stop with
+                    | Some record ->
+                        finished <- finished + 1
+                        reporter.Finished record
+                    | None -> interrupted <- true
+                with
+                | :? OperationCanceledException -> interrupted <- true
+                | error ->
+                    failed <- failed + 1
+                    reporter.Failed(run.Title, seed, error)
+
+            /// True if the task needs no more attention.
+            let locked (position, task: Run * int) =
+                let run, seed = task
+
+                match store.TryLock(run.Id, seed) with
+                | None -> false
+                | Some held ->
+                    use _ = held
+
+                    // Another process may have finished it since the store was read.
+                    if not (isStored (store.Load().Runs) task) then
+                        attempt position task
+
+                    true
+
+            let rec pass announced tasks =
+                let busy =
+                    tasks |> List.filter (fun task -> not interrupted && not (locked task))
+
+                if stop.IsCancellationRequested then
+                    interrupted <- true
+
+                if not busy.IsEmpty && not interrupted then
+                    if not announced then
+                        reporter.Note $"{busy.Length} runs are being done by another process; waiting for them."
+
+                    stop.WaitHandle.WaitOne 1000 |> ignore
+                    pass true busy
+
+            try
+                missing |> List.mapi (fun i task -> before.Length + i + 1, task) |> pass false
+            finally
+                for splits in opened.Values do
+                    (splits :> IDisposable).Dispose()
+
+        {
+            Done = finished
+            Before = before.Length
+            Failed = failed
+            Interrupted = interrupted
+        }

@@ -1,0 +1,337 @@
+namespace SslResearch
+
+open System
+open System.Text
+
+/// A table as text: what Markdown, CSV and HTML are made of.
+type RenderedTable =
+    {
+        Title: string
+        Headers: string list
+        Rows: string list list
+        /// Lines under the table: how scores are defined, what all rows share, what is missing.
+        Notes: string list
+        /// Where each row comes from.
+        RunHeaders: string list
+        RunRows: string list list
+        /// Lines of the CSV file, without its header.
+        Csv: string list list
+    }
+
+/// Tables as a pure function of stored runs.
+[<RequireQualifiedAccess>]
+module Render =
+    let private missing = "–"
+    /// Facts longer than this are told under the table.
+    let private longestColumn = 24
+
+    let private percent (x: float) =
+        x.ToString("F1", Globalization.CultureInfo.InvariantCulture)
+
+    let private digits (places: int) (x: float) =
+        x.ToString($"F{places}", Globalization.CultureInfo.InvariantCulture)
+
+    /// Mean ± half width in percent.
+    let estimate (e: Estimate) =
+        match e.Half with
+        | Some half -> $"{percent e.Mean} ± {percent half}"
+        | None -> $"{percent e.Mean} (n=1)"
+
+    let private ofRun (stored: StoredRun list) (run: Run) =
+        stored |> List.filter (fun r -> r.RunId = run.Id) |> List.sortBy _.Seed
+
+    let private values (runs: StoredRun list) protocol =
+        let name = Protocol.name protocol
+
+        runs
+        |> List.choose (fun r -> r.Scores |> List.tryFind (fun s -> s.Protocol = name))
+        |> List.map _.Value
+
+    let private cell (runs: StoredRun list) protocol =
+        match Statistics.estimate (values runs protocol) with
+        | Some e -> estimate e
+        | None when not runs.IsEmpty && runs |> List.forall (fun r -> r.Verdict = "diverged") -> "diverged"
+        | None -> missing
+
+    let private seeds (runs: StoredRun list) =
+        runs |> List.map (fun r -> string r.Seed) |> String.concat ","
+
+    let private distinctText separator (items: string list) =
+        items |> List.distinct |> String.concat separator
+
+    /// Facts of the rows: those that differ (by name, one value for each run), and those that do not.
+    let private facts (runs: Run list) =
+        let names = runs |> List.collect (fun r -> r.Facts |> List.map fst) |> List.distinct
+
+        let value name (run: Run) =
+            run.Facts |> List.tryFind (fst >> (=) name) |> Option.map snd
+
+        names
+        |> List.map (fun name -> name, runs |> List.map (value name))
+        |> List.partition (fun (_, values) -> (values |> List.choose id |> List.distinct).Length > 1)
+        |> fun (varying, constant) -> varying, constant |> List.map (fun (name, v) -> name, v |> List.pick id)
+
+    let private missingNotes (stored: StoredRun list) (runs: Run list) =
+        [
+            for run in runs do
+                let there = ofRun stored run |> List.map _.Seed
+
+                match run.Seeds |> List.except there with
+                | [] -> ()
+                | lacking ->
+                    let list = lacking |> List.map string |> String.concat ", "
+                    $"Not run yet: {run.Title}, seeds {list}."
+
+            for run in runs do
+                let diverged = ofRun stored run |> List.filter (fun r -> r.Verdict = "diverged")
+
+                if not diverged.IsEmpty then
+                    $"Diverged and without scores: {run.Title}, seeds {seeds diverged}."
+        ]
+
+    let private short (hash: string) =
+        if hash.Length > 12 then hash.Substring(0, 12) else hash
+
+    let private provenanceNotes (used: StoredRun list) =
+        let p = used |> List.map _.Provenance
+        let list pick = p |> List.map pick |> distinctText "; "
+
+        let datasets =
+            used
+            |> List.map (fun r ->
+                let d = r.Dataset
+
+                $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint})")
+            |> List.distinct
+
+        [
+            if not used.IsEmpty then
+                let text = datasets |> String.concat "; "
+                $"Dataset and fingerprints: {text}."
+
+                if datasets.Length > 1 && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1 then
+                    "Attention: the rows were measured on different data under one name."
+
+                let machines = list (fun p -> $"{p.Cpu}, {p.Cores} cores")
+                let devices = list (fun p -> $"{p.Device}, {p.Threads} threads")
+                $"Machine: {machines}; device: {devices}."
+
+                let versions =
+                    list (fun p -> p.Versions |> List.map (fun (name, v) -> $"{name} {v}") |> String.concat ", ")
+
+                $"Versions: {versions}."
+        ]
+
+    let private definitionNotes (runs: Run list) protocols =
+        [
+            "Accuracy in % on the test split, with the weights after the last step: no epoch is chosen by test scores. ± is the half width of the 95 % interval of the mean over seeds (Student t)."
+
+            for protocol in protocols do
+                Protocol.describe protocol + "."
+
+            for data in runs |> List.map _.Setting.Data |> List.distinct do
+                let n = Data.normalisation data
+                let list = List.map Problem.number >> String.concat ", "
+                $"Normalisation of {Data.name data}: mean {list n.Mean}, deviation {list n.Std}."
+        ]
+
+    let private runTable (stored: StoredRun list) (runs: Run list) =
+        let headers = [ "run"; "run id"; "seeds"; "verdict"; "loss"; "train s"; "img/s"; "commit" ]
+
+        let median (runs: StoredRun list) pick =
+            runs |> List.map pick |> List.filter Double.IsFinite |> Statistics.median
+
+        let rows =
+            [
+                for run in runs do
+                    let done' = ofRun stored run
+
+                    let number places pick =
+                        median done' pick |> Option.map (digits places) |> Option.defaultValue missing
+
+                    let trained = done' |> List.exists (fun r -> r.Training.Steps > 0L)
+
+                    let list pick =
+                        if done'.IsEmpty then
+                            missing
+                        else
+                            done' |> List.map pick |> distinctText ", "
+
+                    [
+                        run.Title
+                        run.Id
+                        (if done'.IsEmpty then missing else seeds done')
+                        list _.Verdict
+                        (if trained then number 3 _.Training.Loss else missing)
+                        (if trained then number 0 _.Training.Seconds else missing)
+                        (if trained then number 0 _.Training.ImagesPerSecond else missing)
+                        list (fun r -> r.Provenance.Commit + (if r.Provenance.Dirty then "+changes" else ""))
+                    ]
+            ]
+
+        headers, rows
+
+    let private csvLines title (stored: StoredRun list) (runs: Run list) protocols =
+        [
+            for run in runs do
+                let done' = ofRun stored run
+
+                for protocol in protocols do
+                    let values = values done' protocol
+                    let e = Statistics.estimate values
+
+                    let number (x: float option) =
+                        x |> Option.map (digits 6) |> Option.defaultValue ""
+
+                    [
+                        title
+                        run.Name
+                        run.Labels |> List.map (fun (a, v) -> $"{a}={v}") |> String.concat "; "
+                        run.Id
+                        Protocol.name protocol
+                        string values.Length
+                        number (e |> Option.map _.Mean)
+                        number (e |> Option.bind _.Half)
+                        done' |> List.map (fun r -> string r.Seed) |> String.concat " "
+                        values |> List.map (digits 6) |> String.concat " "
+                    ]
+        ]
+
+    let private constantNote constant =
+        match constant with
+        | [] -> []
+        | _ ->
+            let text = constant |> List.map (fun (name, value) -> $"{name} {value}") |> String.concat "; "
+            [ $"In all rows: {text}." ]
+
+    let private comparison title (stored: StoredRun list) (runs: Run list) protocols =
+        let varying, constant = facts runs
+
+        let isLong (_, values) =
+            values |> List.choose id |> List.exists (fun (v: string) -> v.Length > longestColumn)
+
+        let long, columns = varying |> List.partition isLong
+
+        let used = runs |> List.collect (ofRun stored)
+
+        {
+            Title = title
+            Headers =
+                [
+                    "run"
+                    yield! columns |> List.map fst
+                    yield! protocols |> List.map Protocol.name
+                ]
+            Rows =
+                [
+                    for i, run in List.indexed runs do
+                        [
+                            run.Title
+                            yield! columns |> List.map (fun (_, v) -> v[i] |> Option.defaultValue missing)
+                            yield! protocols |> List.map (cell (ofRun stored run))
+                        ]
+                ]
+            Notes =
+                [
+                    yield! missingNotes stored runs
+                    yield! definitionNotes runs protocols
+                    yield! constantNote constant
+
+                    for name, values in long do
+                        let text =
+                            List.zip runs values
+                            |> List.choose (fun (run, v) -> v |> Option.map (fun v -> $"{run.Title}: {v}"))
+                            |> String.concat "; "
+
+                        $"{name} – {text}."
+
+                    yield! provenanceNotes used
+                ]
+            RunHeaders = runTable stored runs |> fst
+            RunRows = runTable stored runs |> snd
+            Csv = csvLines title stored runs protocols
+        }
+
+    let private pivot title (stored: StoredRun list) (p: Pivot) =
+        let width = p.Columns.Length
+        // What varies shows in the labels of the axes.
+        let _, constant = facts p.Cells
+
+        {
+            Title = title
+            Headers = $"{p.RowAxis} \\ {p.ColumnAxis}" :: p.Columns
+            Rows =
+                [
+                    for i, row in List.indexed p.Rows do
+                        row :: [ for j in 0 .. width - 1 -> cell (ofRun stored p.Cells[i * width + j]) p.Protocol ]
+                ]
+            Notes =
+                [
+                    yield! missingNotes stored p.Cells
+                    yield! definitionNotes p.Cells [ p.Protocol ]
+                    yield! constantNote constant
+                    yield! provenanceNotes (p.Cells |> List.collect (ofRun stored))
+                ]
+            RunHeaders = runTable stored p.Cells |> fst
+            RunRows = runTable stored p.Cells |> snd
+            Csv = csvLines title stored p.Cells [ p.Protocol ]
+        }
+
+    /// One table from stored runs.
+    let table (stored: StoredRun list) (table: Table) : RenderedTable =
+        match table.Shape with
+        | Comparison(runs, protocols) -> comparison table.Title stored runs protocols
+        | PivotTable p -> pivot table.Title stored p
+
+    let private grid (b: StringBuilder) (headers: string list) (rows: string list list) =
+        let escape (s: string) =
+            s.Replace("|", "\\|").ReplaceLineEndings " "
+
+        let widths =
+            headers :: rows
+            |> List.transpose
+            |> List.map (List.map (fun c -> (escape c).Length) >> List.max)
+
+        let line (cells: string list) =
+            let padded = List.map2 (fun (c: string) (w: int) -> (escape c).PadRight w) cells widths
+            let text = String.concat " | " padded
+            b.Append("| ").Append(text).Append(" |\n") |> ignore
+
+        line headers
+        widths |> List.map (fun w -> String('-', w)) |> line
+        rows |> List.iter line
+
+    /// The Markdown of one table.
+    let markdown (t: RenderedTable) =
+        let b = StringBuilder()
+        b.Append("## ").Append(t.Title).Append("\n\n") |> ignore
+        grid b t.Headers t.Rows
+        b.Append '\n' |> ignore
+
+        for note in t.Notes do
+            b.Append("- ").Append(note).Append('\n') |> ignore
+
+        b.Append '\n' |> ignore
+        grid b t.RunHeaders t.RunRows
+        b.ToString()
+
+    /// The Markdown file of a recipe.
+    let markdownFile (recipe: Recipe) (tables: RenderedTable list) =
+        let body = tables |> List.map markdown |> String.concat "\n"
+        $"# {recipe.Name}\n\n{recipe.Summary}\n\nRendered from runs.jsonl; not edited by hand.\n\n{body}"
+
+    /// The CSV file of a recipe: one line for each run and protocol (RFC 4180).
+    let csvFile (tables: RenderedTable list) =
+        let field (s: string) =
+            if s.IndexOfAny [| ','; '"'; '\n' |] >= 0 then
+                "\"" + s.Replace("\"", "\"\"") + "\""
+            else
+                s
+
+        let header =
+            [ "table"; "run"; "labels"; "run_id"; "protocol"; "n"; "mean"; "half_width_95"; "seeds"; "values" ]
+
+        header :: (tables |> List.collect _.Csv)
+        |> List.map (List.map field >> String.concat ",")
+        |> List.map (fun line -> line + "\n")
+        |> String.concat ""

@@ -1,0 +1,470 @@
+namespace SslResearch
+
+open System
+open System.Globalization
+open System.IO
+open System.Text
+open System.Text.Json
+open System.Threading
+
+/// One measured score of a run.
+type Score =
+    {
+        /// Name of the protocol.
+        Protocol: string
+        /// Accuracy on the test split in percent.
+        Value: float
+        /// What the protocol found on the way, by name (the L2 it chose, …).
+        Details: (string * float) list
+    }
+
+/// One point of a training's curve.
+type CurvePoint =
+    {
+        Step: int64
+        Loss: float
+        Deviation: float
+        RankMe: float
+    }
+
+/// How a training ended and what it cost; zeros and NaN where nothing was trained.
+type TrainingRecord =
+    {
+        Loss: float
+        /// The loss of embeddings without information.
+        Chance: float
+        /// The loss of equal embeddings.
+        Collapsed: float
+        Deviation: float
+        RankMe: float
+        Steps: int64
+        Seconds: float
+        ImagesPerSecond: float
+        /// Bytes.
+        PeakMemory: int64
+        Curve: CurvePoint list
+    }
+
+type DatasetRecord =
+    {
+        Name: string
+        TrainCount: int
+        TestCount: int
+        TrainFingerprint: string
+        TestFingerprint: string
+    }
+
+/// Where and by what a run was done.
+type Provenance =
+    {
+        Device: string
+        Threads: int
+        Cpu: string
+        Cores: int
+        /// Hash of the commit, or "unknown" outside a repository.
+        Commit: string
+        /// Uncommitted changes.
+        Dirty: bool
+        /// Versions by name.
+        Versions: (string * string) list
+        Started: DateTime
+        Ended: DateTime
+        /// Times it was started; more than one where it was interrupted.
+        Starts: int
+    }
+
+/// One finished run of one seed: a line of runs.jsonl.
+type StoredRun =
+    {
+        RunId: string
+        Seed: int
+        Name: string
+        Labels: (string * string) list
+        Canonical: string
+        /// learned, at chance, collapsed, diverged, untrained.
+        Verdict: string
+        Scores: Score list
+        Training: TrainingRecord
+        EvaluationSeconds: float
+        Dataset: DatasetRecord
+        Provenance: Provenance
+    }
+
+/// A message for people: what is wrong with a results file and what to do.
+type ResultsException(message: string) =
+    inherit Exception(message)
+
+/// The one-line JSON form of a stored run.
+[<RequireQualifiedAccess>]
+module StoredRun =
+    /// Version of the line's form.
+    let schema = 1
+
+    let private time (t: DateTime) =
+        t.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture)
+
+    let toJson (run: StoredRun) =
+        use stream = new MemoryStream()
+
+        let options = JsonWriterOptions(Encoder = Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
+
+        use w = new Utf8JsonWriter(stream, options)
+
+        let number (name: string) (x: float) =
+            if Double.IsFinite x then
+                w.WriteNumber(name, x)
+            else
+                w.WriteNull name
+
+        let pairs (name: string) (items: (string * string) list) =
+            w.WriteStartArray name
+
+            for key, value in items do
+                w.WriteStartArray()
+                w.WriteStringValue key
+                w.WriteStringValue value
+                w.WriteEndArray()
+
+            w.WriteEndArray()
+
+        let object (name: string) (body: unit -> unit) =
+            w.WriteStartObject name
+            body ()
+            w.WriteEndObject()
+
+        w.WriteStartObject()
+        w.WriteNumber("schema", schema)
+        w.WriteString("run", run.RunId)
+        w.WriteNumber("seed", run.Seed)
+        w.WriteString("name", run.Name)
+        pairs "labels" run.Labels
+        w.WriteString("verdict", run.Verdict)
+        w.WriteStartArray "scores"
+
+        for score in run.Scores do
+            w.WriteStartObject()
+            w.WriteString("protocol", score.Protocol)
+            number "value" score.Value
+
+            object "details" (fun () ->
+                for name, value in score.Details do
+                    number name value)
+
+            w.WriteEndObject()
+
+        w.WriteEndArray()
+
+        object "training" (fun () ->
+            let t = run.Training
+            number "loss" t.Loss
+            number "chance" t.Chance
+            number "collapsed" t.Collapsed
+            number "deviation" t.Deviation
+            number "rankme" t.RankMe
+            w.WriteNumber("steps", t.Steps)
+            number "seconds" t.Seconds
+            number "images_per_second" t.ImagesPerSecond
+            w.WriteNumber("peak_memory", t.PeakMemory)
+            w.WriteStartArray "curve"
+
+            for point in t.Curve do
+                w.WriteStartArray()
+                w.WriteNumberValue point.Step
+
+                for x in [ point.Loss; point.Deviation; point.RankMe ] do
+                    if Double.IsFinite x then
+                        w.WriteNumberValue(Math.Round(x, 5))
+                    else
+                        w.WriteNullValue()
+
+                w.WriteEndArray()
+
+            w.WriteEndArray())
+
+        number "evaluation_seconds" run.EvaluationSeconds
+
+        object "dataset" (fun () ->
+            let d = run.Dataset
+            w.WriteString("name", d.Name)
+            w.WriteNumber("train", d.TrainCount)
+            w.WriteNumber("test", d.TestCount)
+            w.WriteString("train_fingerprint", d.TrainFingerprint)
+            w.WriteString("test_fingerprint", d.TestFingerprint))
+
+        object "provenance" (fun () ->
+            let p = run.Provenance
+            w.WriteString("device", p.Device)
+            w.WriteNumber("threads", p.Threads)
+            w.WriteString("cpu", p.Cpu)
+            w.WriteNumber("cores", p.Cores)
+            w.WriteString("commit", p.Commit)
+            w.WriteBoolean("dirty", p.Dirty)
+            pairs "versions" p.Versions
+            w.WriteString("started", time p.Started)
+            w.WriteString("ended", time p.Ended)
+            w.WriteNumber("starts", p.Starts))
+
+        w.WriteString("canonical", run.Canonical)
+        w.WriteEndObject()
+        w.Flush()
+        Encoding.UTF8.GetString(stream.ToArray())
+
+    /// Throws JsonException, KeyNotFoundException, FormatException or InvalidOperationException where the text is no stored run.
+    let ofJson (line: string) : StoredRun =
+        use document = JsonDocument.Parse line
+        let root = document.RootElement
+        let get (name: string) (e: JsonElement) = e.GetProperty name
+        let text name e = (get name e).GetString()
+
+        let real (e: JsonElement) =
+            if e.ValueKind = JsonValueKind.Null then
+                nan
+            else
+                e.GetDouble()
+
+        let pairs (e: JsonElement) =
+            [ for pair in e.EnumerateArray() -> pair[0].GetString(), pair[1].GetString() ]
+
+        let time name e =
+            DateTime.Parse(text name e, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal)
+
+        let version = (get "schema" root).GetInt32()
+
+        if version > schema then
+            raise (
+                ResultsException
+                    $"a line of schema {version}, but this program knows {schema}: it was written by a newer version."
+            )
+
+        let training = get "training" root
+        let dataset = get "dataset" root
+        let provenance = get "provenance" root
+
+        {
+            RunId = text "run" root
+            Seed = (get "seed" root).GetInt32()
+            Name = text "name" root
+            Labels = pairs (get "labels" root)
+            Canonical = text "canonical" root
+            Verdict = text "verdict" root
+            Scores =
+                [
+                    for e in (get "scores" root).EnumerateArray() ->
+                        {
+                            Protocol = text "protocol" e
+                            Value = real (get "value" e)
+                            Details = [ for d in (get "details" e).EnumerateObject() -> d.Name, real d.Value ]
+                        }
+                ]
+            Training =
+                {
+                    Loss = real (get "loss" training)
+                    Chance = real (get "chance" training)
+                    Collapsed = real (get "collapsed" training)
+                    Deviation = real (get "deviation" training)
+                    RankMe = real (get "rankme" training)
+                    Steps = (get "steps" training).GetInt64()
+                    Seconds = real (get "seconds" training)
+                    ImagesPerSecond = real (get "images_per_second" training)
+                    PeakMemory = (get "peak_memory" training).GetInt64()
+                    Curve =
+                        [
+                            for p in (get "curve" training).EnumerateArray() ->
+                                {
+                                    Step = p[0].GetInt64()
+                                    Loss = real p[1]
+                                    Deviation = real p[2]
+                                    RankMe = real p[3]
+                                }
+                        ]
+                }
+            EvaluationSeconds = real (get "evaluation_seconds" root)
+            Dataset =
+                {
+                    Name = text "name" dataset
+                    TrainCount = (get "train" dataset).GetInt32()
+                    TestCount = (get "test" dataset).GetInt32()
+                    TrainFingerprint = text "train_fingerprint" dataset
+                    TestFingerprint = text "test_fingerprint" dataset
+                }
+            Provenance =
+                {
+                    Device = text "device" provenance
+                    Threads = (get "threads" provenance).GetInt32()
+                    Cpu = text "cpu" provenance
+                    Cores = (get "cores" provenance).GetInt32()
+                    Commit = text "commit" provenance
+                    Dirty = (get "dirty" provenance).GetBoolean()
+                    Versions = pairs (get "versions" provenance)
+                    Started = time "started" provenance
+                    Ended = time "ended" provenance
+                    Starts = (get "starts" provenance).GetInt32()
+                }
+        }
+
+/// What a results file holds.
+type Stored =
+    {
+        /// In the order in which they were written; of two lines with one run id and seed the first.
+        Runs: StoredRun list
+        /// The start of a line that was never finished (power loss, a full disk): ignored, and its run is done again.
+        Torn: string option
+    }
+
+/// The runs of one recipe: `<folder>/runs.jsonl`, append-only, one whole line for each finished run and seed.
+[<Sealed>]
+type Store(folder: string) =
+    let path = Path.Combine(folder, "runs.jsonl")
+    let lockPath = Path.Combine(folder, "runs.lock")
+
+    /// Whole lines, then what is left after them, and how many bytes the whole lines take.
+    let split (bytes: byte[]) =
+        let decode (from: int) until =
+            Encoding.UTF8.GetString(bytes, from, until - from)
+
+        let rec go from lines =
+            match Array.IndexOf(bytes, 10uy, from) with
+            | -1 ->
+                List.rev lines,
+                (if from < bytes.Length then
+                     Some(decode from bytes.Length)
+                 else
+                     None),
+                from
+            | stop -> go (stop + 1) ((decode from stop, from) :: lines)
+
+        go 0 []
+
+    let parse line =
+        try
+            Ok(StoredRun.ofJson line)
+        with
+        | :? JsonException
+        | :? Collections.Generic.KeyNotFoundException
+        | :? FormatException
+        | :? InvalidOperationException
+        | :? IndexOutOfRangeException -> Error "no stored run"
+        | :? ResultsException as e -> Error e.Message
+
+    /// Runs, torn end, length of what is whole.
+    let read () =
+        if not (File.Exists path) then
+            { Runs = []; Torn = None }, 0
+        else
+            let lines, rest, whole = split (File.ReadAllBytes path)
+
+            let parsed =
+                lines
+                |> List.mapi (fun i (line, from) ->
+                    i, line, from, (if line = "" then Error "an empty line" else parse line))
+
+            let good = parsed |> List.choose (fun (_, _, _, r) -> Result.toOption r)
+
+            let bad =
+                parsed
+                |> List.choose (fun (i, line, from, r) ->
+                    match r with
+                    | Error why -> Some(i, line, from, why)
+                    | Ok _ -> None)
+
+            let first (runs: StoredRun list) =
+                runs |> List.distinctBy (fun r -> r.RunId, r.Seed)
+
+            match bad, rest with
+            | [], None -> { Runs = first good; Torn = None }, whole
+            | [], Some rest ->
+                match parse rest with
+                | Ok run ->
+                    {
+                        Runs = first (good @ [ run ])
+                        Torn = None
+                    },
+                    whole + Encoding.UTF8.GetByteCount rest
+                | Error _ -> { Runs = first good; Torn = Some rest }, whole
+            | [ i, line, from, _ ], None when i = lines.Length - 1 -> { Runs = first good; Torn = Some line }, from
+            | (i, _, _, why) :: _, _ ->
+                raise (
+                    ResultsException
+                        $"{path}, line {i + 1}: {why}. The file was changed by other means than this program; restore it from version control, or remove that line."
+                )
+
+    /// Holds the lock while the action runs; waits for another process that holds it.
+    let locked (action: unit -> 'T) =
+        Directory.CreateDirectory folder |> ignore
+        let deadline = Environment.TickCount64 + 60_000L
+
+        let rec take () =
+            match
+                (try
+                    Some(new FileStream(lockPath, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
+                 with :? IOException when Environment.TickCount64 < deadline ->
+                     None)
+            with
+            | Some stream -> stream
+            | None ->
+                Thread.Sleep 5
+                take ()
+
+        use _ = take ()
+        action ()
+
+    member _.Folder = folder
+    member _.Path = path
+
+    /// Everything that is stored.
+    member _.Load() : Stored =
+        let seen = read () |> fst
+
+        if seen.Torn.IsNone then
+            seen
+        else
+            // Perhaps another process is in the middle of a line: look again when it is done.
+            try
+                locked (fun () -> read () |> fst)
+            with :? UnauthorizedAccessException ->
+                seen
+
+    /// Writes one line and syncs it to the disk. A torn end is cut off first and kept in runs.torn. Does nothing where that
+    /// run and seed is stored already.
+    member _.Append(run: StoredRun) : unit =
+        locked (fun () ->
+            let stored, whole = read ()
+
+            if not (stored.Runs |> List.exists (fun r -> r.RunId = run.RunId && r.Seed = run.Seed)) then
+                stored.Torn
+                |> Option.iter (fun torn -> File.AppendAllText(Path.Combine(folder, "runs.torn"), torn + "\n"))
+
+                use stream = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read)
+                stream.SetLength(int64 whole)
+
+                let separator =
+                    if whole = 0 then
+                        ""
+                    else
+                        stream.Position <- int64 whole - 1L
+                        if stream.ReadByte() = 10 then "" else "\n"
+
+                stream.Position <- int64 whole
+                stream.Write(Encoding.UTF8.GetBytes(separator + StoredRun.toJson run + "\n"))
+                stream.Flush true)
+
+    /// Work files of one run and seed.
+    member _.WorkFolder(runId: string, seed: int) =
+        Path.Combine(folder, "work", $"{runId}-s{seed}")
+
+    /// Takes the right to do one run, for as long as the returned value lives; None while another process has it.
+    member store.TryLock(runId: string, seed: int) : IDisposable option =
+        let work = store.WorkFolder(runId, seed)
+        Directory.CreateDirectory work |> ignore
+
+        try
+            Some(
+                new FileStream(
+                    Path.Combine(work, "run.lock"),
+                    FileMode.OpenOrCreate,
+                    FileAccess.ReadWrite,
+                    FileShare.None
+                )
+            )
+        with :? IOException ->
+            None

@@ -1,0 +1,343 @@
+namespace SslResearch
+
+open System
+open System.Threading
+open SslResearch.Core.Data
+open SslResearch.Core.Methods
+open SslResearch.Core.Models
+open SslResearch.Core.Training
+open SslResearch.Core.Views
+open TorchSharp
+
+/// Where a run trains: what may differ from machine to machine and changes no result (device and thread count change it
+/// by rounding only, and are stored with it).
+type TrainSite =
+    {
+        Train: ImageStore
+        Seed: uint64
+        /// cpu, cuda or cuda:n.
+        Device: string
+        /// Threads that render batches.
+        Workers: int
+        /// Steps between checkpoints.
+        CheckpointEvery: int
+        /// Where checkpoints and metrics go; an interrupted training goes on from there.
+        Folder: string
+        Progress: IProgress<StepReport>
+        Stop: CancellationToken
+    }
+
+/// What a run's training leaves for evaluation.
+type TrainedEncoder =
+    {
+        /// None stands for the pixels themselves.
+        Backbone: Backbone option
+        Projector: torch.nn.Module<torch.Tensor, torch.Tensor> option
+        /// None where nothing is trained.
+        Outcome: TrainOutcome option
+        Owner: IDisposable
+    }
+
+    interface IDisposable with
+        member e.Dispose() = e.Owner.Dispose()
+
+/// What kind of row a run is.
+type RunKind =
+    | Experiment
+    | RandomInit
+    | RawPixels
+
+/// One line of a grid or comparison, closed over its batch type: labels, identity, and what to do for a seed.
+[<NoEquality; NoComparison>]
+type Run =
+    internal
+        {
+            name: string
+            labels: (string * string) list
+            kind: RunKind
+            reference: bool
+            setting: Setting
+            facts: (string * string) list
+            layers: string list
+            hasProjector: bool
+            views: (string * Op list) list
+            canonical: Lazy<string>
+            id: Lazy<string>
+            check: unit -> Problem list
+            train: TrainSite -> TrainedEncoder
+        }
+
+    /// For people; no part of the identity.
+    member r.Name = r.name
+
+    /// Its place on the axes of its grid.
+    member r.Labels = r.labels
+
+    member r.Kind = r.kind
+
+    /// True for a row that is shown beside a comparison without being bound by its training budget.
+    member r.IsReference = r.reference
+
+    member r.Setting = r.setting
+
+    /// Seeds that are run.
+    member r.Seeds = r.setting.Seeds
+
+    /// What to tell a reader about it, by name.
+    member r.Facts = r.facts
+
+    /// The operations of each of its views; empty for baselines.
+    member r.Views = r.views
+
+    /// Everything that can change its results, seed and rounding apart.
+    member r.CanonicalText = r.canonical.Value
+
+    /// Hash of the canonical text.
+    member r.Id = r.id.Value
+
+    /// Name and labels.
+    member r.Title =
+        match r.labels with
+        | [] -> r.name
+        | labels ->
+            let places =
+                labels
+                |> List.map (fun (axis, value) -> $"{axis} {value}")
+                |> String.concat ", "
+
+            $"{r.name} [{places}]"
+
+[<RequireQualifiedAccess>]
+module Run =
+    let private canonical kind (parts: (string * obj) list) =
+        lazy
+            (let kind =
+                match kind with
+                | Experiment -> "experiment"
+                | RandomInit -> "random initialisation"
+                | RawPixels -> "raw pixels"
+
+             let body =
+                 parts
+                 |> List.map (fun (name, part) -> Canonical.text name part)
+                 |> String.concat ""
+
+             $"code = {Canonical.codeVersion}\nkind = {kind}\n{body}")
+
+    let private make name kind (setting: Setting) parts =
+        let text =
+            canonical
+                kind
+                [
+                    yield "Data", box setting.Data
+                    yield "Normalisation", box (Data.normalisation setting.Data)
+                    yield! parts
+                    yield "Protocols", box setting.Protocols
+                ]
+
+        {
+            name = name
+            labels = []
+            kind = kind
+            reference = false
+            setting = setting
+            facts = [ "data", Data.describe setting.Data ]
+            layers = []
+            hasProjector = false
+            views = []
+            canonical = text
+            id = lazy (Canonical.hash text.Value)
+            check = fun () -> []
+            train = fun _ -> invalidOp "nothing to train"
+        }
+
+    /// The optimiser as the engine takes it.
+    let optimiserOptions optimiser : OptimiserOptions =
+        match optimiser with
+        | Sgd o -> SgdOptions(o.Momentum, o.Nesterov, o.WeightDecay, o.DecayNormAndBias)
+        | Lars o ->
+            LarsOptions(
+                o.Momentum,
+                o.TrustCoefficient,
+                o.Epsilon,
+                o.ClipRate,
+                o.AdaptNormAndBias,
+                o.WeightDecay,
+                o.DecayNormAndBias
+            )
+        | AdamW o -> AdamWOptions(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay, o.DecayNormAndBias)
+
+    /// Steps between reports: about 200 reports a training, a function of the experiment alone.
+    let reportEvery (images: int) (train: Train) =
+        max 1 (images / train.BatchSize * train.Epochs / 200)
+
+    let private trainExperiment (e: Experiment<'Views>) (site: TrainSite) =
+        let train = e.Setting.Train
+        let shape = site.Train.Shape
+
+        let method =
+            e.Method.Build
+                {
+                    Image = shape
+                    Classes = site.Train.ClassNames.Count
+                    Encoder = e.Setting.Backbone.Build shape.Channels
+                    Seed = site.Seed
+                    Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
+                    BatchSize = train.BatchSize
+                }
+
+        try
+            method.Initialise site.Seed
+
+            let options =
+                TrainOptions(
+                    train.Epochs,
+                    train.BatchSize,
+                    optimiserOptions train.Optimiser,
+                    Setting.peakRate train,
+                    train.WarmupFraction,
+                    train.FinalRate,
+                    Option.toNullable train.ClipNorm,
+                    site.Seed,
+                    site.Workers,
+                    site.Device,
+                    site.CheckpointEvery,
+                    reportEvery site.Train.Count train,
+                    site.Folder
+                )
+
+            let outcome =
+                Trainer.Train<'Views>(
+                    method,
+                    site.Train,
+                    e.Augment.Build(shape, Data.normalisation e.Setting.Data),
+                    options,
+                    site.Progress,
+                    site.Stop
+                )
+
+            {
+                Backbone = Some method.Encoder
+                Projector = Option.ofObj method.Projector
+                Outcome = Some outcome
+                Owner = method
+            }
+        with _ ->
+            method.Dispose()
+            reraise ()
+
+    /// A row that trains and is scored.
+    let ofExperiment (e: Experiment<'Views>) : Run =
+        let train = e.Setting.Train
+
+        { make
+              e.Name
+              Experiment
+              e.Setting
+              [
+                  "Backbone", box e.Setting.Backbone
+                  "Train", box train
+                  "Augment", box e.Augment
+                  "Method", box e.Method
+              ] with
+            facts =
+                [
+                    yield "data", Data.describe e.Setting.Data
+                    yield "encoder", e.Setting.Backbone.Describe
+                    yield "method", e.Method.Card.Name
+                    yield! e.Method.Facts
+                    yield "augmentation", Augmentation.describe e.Augment
+                    yield "epochs", string train.Epochs
+                    yield "batch", string train.BatchSize
+                    yield "optimiser", Setting.describeOptimiser train.Optimiser
+                    yield "rate", Setting.describeRate train
+                    yield "warm-up", Problem.number train.WarmupFraction
+                ]
+            layers = e.Setting.Backbone.Layers
+            hasProjector = e.Method.HasProjector
+            views = e.Augment.Views
+            check =
+                fun () ->
+                    [
+                        yield! Augmentation.problems e.Augment |> Problem.within "Augment"
+                        yield! e.Method.Problems |> Problem.within "Method"
+                    ]
+            train = trainExperiment e
+        }
+
+    /// The encoder with its initial weights, the same ones that training starts from with that seed.
+    let randomInit (setting: Setting) : Run =
+        { make "random initialisation" RandomInit setting [ "Backbone", box setting.Backbone ] with
+            facts =
+                [
+                    "data", Data.describe setting.Data
+                    "encoder", setting.Backbone.Describe
+                    "epochs", "0"
+                ]
+            layers = setting.Backbone.Layers
+            train =
+                fun site ->
+                    let encoder = setting.Backbone.Build site.Train.Shape.Channels
+                    SeededInitialisation.Apply(encoder, site.Seed, "encoder")
+
+                    {
+                        Backbone = Some encoder
+                        Projector = None
+                        Outcome = None
+                        Owner = encoder
+                    }
+        }
+
+    /// The normalised pixels as features. Runs with the first seed only: k-NN has no chance in it, and the linear probe only
+    /// its held-out part.
+    let rawPixels (setting: Setting) : Run =
+        { make
+              "raw pixels"
+              RawPixels
+              { setting with
+                  Seeds = List.truncate 1 setting.Seeds
+              }
+              [] with
+            layers = [ Backbone.Output ]
+            train =
+                fun _ ->
+                    {
+                        Backbone = None
+                        Projector = None
+                        Outcome = None
+                        Owner =
+                            { new IDisposable with
+                                member _.Dispose() = ()
+                            }
+                    }
+        }
+
+    /// The same run under another name.
+    let named name (run: Run) = { run with name = name }
+
+    /// Marks a row that a comparison shows without holding it to its training budget (a supervised reference with fewer epochs).
+    let reference (run: Run) = { run with reference = true }
+
+    /// The run of a cell, labelled by its place.
+    let ofCell (cell: Cell<'Views>) =
+        { ofExperiment cell.Experiment with
+            labels = cell.Labels
+        }
+
+    /// Does the encoder serve a protocol's layer?
+    let internal serves (run: Run) layer =
+        if layer = Protocol.Projection then
+            run.hasProjector
+        else
+            List.contains layer run.layers
+
+    /// Protocols that this run is scored by: its setting's, where a baseline without a projection head leaves out z.
+    let protocols (run: Run) =
+        match run.kind with
+        | Experiment -> run.setting.Protocols
+        | RandomInit ->
+            run.setting.Protocols
+            |> List.filter (fun p -> Protocol.layer p <> Protocol.Projection)
+        | RawPixels ->
+            run.setting.Protocols
+            |> List.filter (fun p -> Protocol.layer p = Backbone.Output)

@@ -1,0 +1,26 @@
+using System.Globalization;
+using SslResearch.Core.Runtime;
+
+namespace SslResearch.Benchmarks;
+
+/// <summary>Our sides of the cases, each run in a process of its own: <c>measure NAME [ARGUMENTS…] --seconds S --steps N</c>.</summary>
+internal static class OurSide
+{
+    public static Measurement Run(IReadOnlyList<string> words, double seconds, int steps)
+    {
+        TorchRuntime.Initialise(threads: 2);
+        return words switch
+        {
+            ["augmentation", var size, var output] => AugmentationSide.Run(Number(size), Number(output), seconds),
+            ["update", "fused"] => UpdateSide.Fused(seconds),
+            ["update", "torchsharp"] => UpdateSide.TorchSharp(seconds),
+            ["step"] => TrainingSide.Step(seconds),
+            ["pretraining"] => TrainingSide.Pretraining(seconds),
+            ["wait"] => TrainingSide.Wait(seconds),
+            ["memory"] => TrainingSide.Memory(steps),
+            _ => throw new ArgumentException($"No such measurement: {string.Join(' ', words)}."),
+        };
+    }
+
+    private static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,9 @@
+/// Every recipe that the command line knows. A new one: its own file, and one line here.
+module Recipes.All
+
+let recipes =
+    [
+        Compare.recipe
+        SimClrCifar10Cpu.recipe
+        Augmentations.recipe
+    ]
