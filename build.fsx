@@ -4,45 +4,52 @@
 open System
 open System.Diagnostics
 open System.IO
+open System.Runtime.InteropServices
 open System.Security.Cryptography
 open System.Text
+open System.Text.RegularExpressions
 open Fake.Core
 open Fake.Core.TargetOperators
 
 let root = __SOURCE_DIRECTORY__
+let caller = Environment.CurrentDirectory
 let inRoot path = Path.Combine(root, path)
 
 exception Failed of code: int * message: string
 
 let fail code message = raise (Failed(code, message))
 
-let private started (file: string) (arguments: string list) redirect =
+let start folder (file: string) (arguments: string list) redirect =
     let info =
-        ProcessStartInfo(file, WorkingDirectory = root, UseShellExecute = false, RedirectStandardOutput = redirect)
+        ProcessStartInfo(file, WorkingDirectory = folder, UseShellExecute = false, RedirectStandardOutput = redirect)
 
     arguments |> List.iter info.ArgumentList.Add
     Process.Start info
 
-let private check file arguments (child: Process) =
+let check (file: string) (arguments: string list) (child: Process) =
     if child.ExitCode <> 0 then
         let line = String.concat " " (file :: arguments)
         fail child.ExitCode $"'{line}' ended with exit code {child.ExitCode}."
 
+/// Runs a command at the root of the repository.
 let run file arguments =
-    use child = started file arguments false
+    use child = start root file arguments false
     child.WaitForExit()
     check file arguments child
 
-/// Shows the output only if the command fails.
-let runQuietly file arguments =
-    use child = started file arguments true
-    let output = child.StandardOutput.ReadToEnd()
+/// What a command writes to standard output; shown only if it fails.
+let output file arguments =
+    use child = start root file arguments true
+    let text = child.StandardOutput.ReadToEnd()
     child.WaitForExit()
 
     if child.ExitCode <> 0 then
-        eprintf $"{output}"
+        eprintf $"{text}"
 
     check file arguments child
+    text
+
+let runQuietly file arguments = output file arguments |> ignore
 
 /// Leaves a command for build.sh, which turns into it when the targets are done.
 let goOn file arguments =
@@ -129,6 +136,74 @@ let program project name arguments =
 
 let sslr arguments = program "recipes" "sslr" arguments
 
+/// Results belong to the repository, wherever it is called from.
+let stored (arguments: string list) =
+    if List.contains "--results" arguments then
+        arguments
+    else
+        arguments @ [ "--results"; inRoot "results" ]
+
+// ---- Sweeps: a process for each run, so that one that dies takes no other with it
+
+[<Literal>]
+let Interrupted = 130
+
+/// What `sslr list RECIPE` names: id, title, and whether a seed is still to be done.
+let runsOf recipe results =
+    let listed =
+        output "dotnet" ([ inRoot "recipes/bin/Release/net10.0/sslr.dll"; "list"; recipe ] @ results)
+
+    Regex.Matches(listed, @"^  (?<id>[0-9a-f]{8,})  (?<title>.*)  \(seeds (?<seeds>.*)\)$", RegexOptions.Multiline)
+    |> Seq.map (fun m -> m.Groups["id"].Value, m.Groups["title"].Value)
+    |> Seq.toList
+
+let sweep (arguments: string list) =
+    let recipe, options = arguments.Head, stored arguments.Tail
+    let place = options |> List.findIndex ((=) "--results")
+    let results = options |> List.skip place |> List.truncate 2
+    let mutable child: Process option = None
+    let mutable stopped = false
+
+    // The child saves its state and leaves with 130; the sweep waits for that and begins nothing more.
+    let pass name (signal: PosixSignalContext) =
+        signal.Cancel <- true
+        stopped <- true
+
+        // An interrupt from the terminal has reached the child already.
+        if name = PosixSignal.SIGTERM then
+            child
+            |> Option.iter (fun c -> Process.Start("kill", [ "-TERM"; string c.Id ]).WaitForExit())
+
+    use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, pass PosixSignal.SIGINT)
+    use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, pass PosixSignal.SIGTERM)
+
+    let failures =
+        [
+            for id, title in runsOf recipe results do
+                if not stopped then
+                    eprintfn $"{id}  {title}"
+                    let words = [ inRoot "recipes/bin/Release/net10.0/sslr.dll"; "run"; recipe; "--only"; id ]
+                    use running = start caller "dotnet" (words @ options) false
+                    child <- Some running
+                    running.WaitForExit()
+                    child <- None
+
+                    match running.ExitCode with
+                    | 0 -> ()
+                    | Interrupted -> stopped <- true
+                    | 2 -> fail 2 "the sweep was called with wrong options."
+                    | _ -> title
+        ]
+
+    if stopped then
+        fail Interrupted "the sweep was interrupted; the same command goes on."
+
+    for title in failures do
+        eprintfn $"failed: {title}"
+
+    if not failures.IsEmpty then
+        fail 1 $"{failures.Length} runs failed; the same command tries them again."
+
 let format (fantomas: string list) (whitespace: string list) =
     let fsharp =
         [ "build.fsx"; "Experiments.FSharp"; "recipes"; "tests"; "benchmarks" ]
@@ -166,15 +241,19 @@ step "TestProgram" (fun _ -> build "tests" (language @ [ "recipes"; "tests" ]))
 step "BenchProgram" (fun _ -> build "benchmarks" [ "Core.CSharp"; "benchmarks" ])
 
 target "Compare" "Runs the comparison on Shapes, which needs no download, and shows its table." (fun arguments ->
-    sslr ("run" :: "compare" :: arguments))
+    sslr (stored ("run" :: "compare" :: arguments)))
 
-target "Run" "RECIPE [OPTIONS…]: runs what the recipe still lacks." (fun arguments -> sslr ("run" :: arguments))
+target "Run" "RECIPE [OPTIONS…]: runs what the recipe still lacks." (fun arguments ->
+    sslr (stored ("run" :: arguments)))
 
 target "Sweep" "RECIPE [OPTIONS…]: the same, each run in a process of its own." (fun arguments ->
-    sslr ("run" :: arguments))
+    sweep arguments
+    sslr (stored [ "tables"; arguments.Head ]))
 
-target "Tables" "[RECIPE]: renders the tables from the stored runs." (fun arguments -> sslr ("tables" :: arguments))
-target "List" "Names the recipes." (fun arguments -> sslr ("list" :: arguments))
+target "Tables" "[RECIPE]: renders the tables from the stored runs." (fun arguments ->
+    sslr (stored ("tables" :: arguments)))
+
+target "List" "Names the recipes." (fun arguments -> sslr (stored ("list" :: arguments)))
 
 target "Check" "[RECIPE]: finds mistakes in recipes without running them." (fun arguments ->
     sslr ("check" :: arguments))

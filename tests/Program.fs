@@ -4,8 +4,8 @@ open System
 open Expecto
 open Expecto.Impl
 
-[<EntryPoint>]
-let main argv =
+/// All tests of this assembly; the arguments are Expecto's.
+let private test argv =
     SslResearch.Core.Runtime.TorchRuntime.Initialise() |> ignore
     let counts = ref None
 
@@ -35,3 +35,9 @@ let main argv =
     | None -> ()
 
     code
+
+[<EntryPoint>]
+let main argv =
+    match Array.toList argv with
+    | "sslr" :: rest -> SslResearch.Cli.main [ Tests.Support.TinyRecipe.recipe ] (List.toArray rest)
+    | _ -> test argv

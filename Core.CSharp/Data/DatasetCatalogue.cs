@@ -38,6 +38,13 @@ public static class DatasetCatalogue
         }
 
         var splits = Splits(dataRoot, name);
+        if (name == ShapesDataset.DatasetName)
+        {
+            throw new DataException(
+                $"'{name}' is rendered by the recipes that use it, never imported. There is no pack '{split}' of it under '{dataRoot}'"
+                + (splits.Count > 0 ? $", only {string.Join(", ", splits)}." : "; run such a recipe first."));
+        }
+
         if (splits.Count > 0)
         {
             throw new DataException(

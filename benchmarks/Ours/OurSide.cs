@@ -14,6 +14,10 @@ internal static class OurSide
             ["augmentation", var size, var output] => AugmentationSide.Run(Number(size), Number(output), seconds),
             ["update", "fused"] => UpdateSide.Fused(seconds),
             ["update", "torchsharp"] => UpdateSide.TorchSharp(seconds),
+            ["step"] => TrainingSide.Step(seconds),
+            ["pretraining"] => TrainingSide.Pretraining(seconds),
+            ["wait"] => TrainingSide.Wait(seconds),
+            ["memory"] => TrainingSide.Memory(steps),
             _ => throw new ArgumentException($"No such measurement: {string.Join(' ', words)}."),
         };
     }

@@ -12,8 +12,8 @@ internal static class UpdateSide
 
     public static Measurement Fused(double seconds)
     {
-        using var student = Networks.ResNet18(64);
-        using var teacher = Networks.ResNet18(64);
+        using var student = Initialised();
+        using var teacher = Initialised();
         using var flat = FlatParameters.Create([("encoder", student)]);
         using var follower = FlatTeacher.Create(new MovingAverage("teacher", student, teacher, _ => Average), flat);
         using var optimiser = new FusedOptimiser(flat, [follower], new SgdOptions(Momentum, false, Decay, true), null);
@@ -32,8 +32,8 @@ internal static class UpdateSide
 
     public static Measurement TorchSharp(double seconds)
     {
-        using var student = Networks.ResNet18(64);
-        using var teacher = Networks.ResNet18(64);
+        using var student = Initialised();
+        using var teacher = Initialised();
         using var optimiser = torch.optim.SGD(student.parameters(), Rate, momentum: Momentum, weight_decay: Decay);
         var pairs = teacher.parameters().Zip(student.parameters()).ToArray();
         student.parameters().ToList().ForEach(p => p.grad = torch.zeros_like(p));
@@ -56,6 +56,13 @@ internal static class UpdateSide
             "updates/s",
             1,
             seconds);
+    }
+
+    private static ResNet Initialised()
+    {
+        var network = Networks.ResNet18(64);
+        SeededInitialisation.Apply(network, 0);
+        return network;
     }
 
     private static void Gradients(ResNet network)

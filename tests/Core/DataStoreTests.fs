@@ -166,6 +166,7 @@ let tests =
 
                     expectContains (missing "cifar10" "train") "sslr data fetch cifar10"
                     expectContains (missing "mine" "train") "sslr data import mine SOURCE"
+                    expectContains (missing "shapes" "train") "never imported"
                     Expect.isFalse ((missing "mine" "train").Contains "fetch") "not in the catalogue"
                     write (Path.Combine(root, "mine", "train.sslpack")) |> ignore
                     expectContains (missing "mine" "test") "no split 'test', only train"

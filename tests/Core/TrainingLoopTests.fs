@@ -1,0 +1,522 @@
+module Tests.Core.TrainingLoopTests
+
+open System
+open System.IO
+open System.Threading
+open Expecto
+open SslResearch.Core.Augment
+open SslResearch.Core.Data
+open SslResearch.Core.Methods
+open SslResearch.Core.Models
+open SslResearch.Core.Training
+open SslResearch.Core.Views
+open TorchSharp
+
+type private ToyEncoder() as this =
+    inherit Backbone("toy")
+
+    let body =
+        torch.nn.Sequential(
+            torch.nn.Conv2d(3L, 4L, 3L),
+            torch.nn.BatchNorm2d(4L),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Dropout(0.1),
+            torch.nn.Linear(4L * 36L, 6L)
+        )
+
+    do this.register_module ("body", body)
+    override _.FeatureCount = 6
+    override _.Layers = [| Backbone.Output |]
+    override _.Layer(images, _) = body.call images
+    override _.forward images = body.call images
+
+/// Uses everything that a checkpoint must carry: batch statistics, torch's generator (dropout), a teacher, a queue.
+type private Toy(poison: int64 -> float option) =
+    let fresh () =
+        torch.manual_seed 11L |> ignore
+        new ToyEncoder()
+
+    let encoder = fresh ()
+    let teacher = fresh ()
+    let queue = torch.zeros(8L, 6L).DetachFromDisposeScope()
+
+    let average =
+        MovingAverage("toy", encoder, teacher, fun c -> RateSchedule.Momentum(0.9, 1., c.Step, c.TotalSteps))
+
+    let mutable keys: torch.Tensor = null
+
+    new() = new Toy(fun _ -> None)
+    member _.Network = encoder
+    member _.Teacher = teacher
+    member _.Queue = queue
+
+    interface ISslMethod<TwoViews> with
+        member _.Encoder = encoder
+        member _.Projector = null
+        member _.Trained = [| struct ("encoder", encoder) |]
+        member _.Teachers = [| average |]
+        member _.State = dict [ "queue", queue ] |> Collections.Generic.Dictionary :> _
+        member _.Levels _ = LossLevels(Nullable 1., Nullable())
+
+        member _.Forward(views, context) =
+            use scope = torch.NewDisposeScope()
+            let online = torch.nn.functional.normalize (encoder.call (views.First()))
+
+            let target =
+                use noGrad = torch.no_grad ()
+                torch.nn.functional.normalize (teacher.call (views.Second()))
+
+            keys <- target.detach().DetachFromDisposeScope()
+
+            let near = (online - target).square().sum(1L).mean()
+            let far = online.mm(queue.t ()).square().mean().mul(0.1f.ToScalar())
+            let loss: torch.Tensor = near + far
+
+            let loss =
+                match poison context.Step with
+                | Some factor -> loss.mul (float32(factor).ToScalar())
+                | None -> loss
+
+            StepOutput(loss.MoveToOuterDisposeScope(), online.detach().MoveToOuterDisposeScope())
+
+        member _.AfterUpdate _ =
+            use joined = torch.cat ([| keys; queue |], 0L)
+            use front = joined.narrow (0, 0L, 8L)
+            queue.copy_ front |> ignore
+            keys.Dispose()
+
+        member _.Dispose() =
+            encoder.Dispose()
+            teacher.Dispose()
+            queue.Dispose()
+
+let private shape = ImageShape(8, 8, 3)
+
+let private data (count: int) =
+    let pixels = Array.init (count * shape.Bytes) (fun i -> byte ((i * 7919 + i / 192 * 31) % 251))
+    ImageStore.FromMemory("toy", shape, pixels, Array.init count (fun i -> i % 2), [| "a"; "b" |], "train")
+
+let private views () =
+    let pipeline =
+        ViewPipeline(
+            shape,
+            [|
+                ResizedCrop(0.3, 1., 0.75, 4. / 3., 8, 8, Interpolation.Bilinear) :> ViewOp
+                Flip 0.5
+            |],
+            ChannelNormalisation([| 0.5f; 0.5f; 0.5f |], [| 0.25f; 0.25f; 0.25f |])
+        )
+
+    TwoViewAugmenter(pipeline, pipeline)
+
+let private options folder epochs workers =
+    TrainOptions(
+        Epochs = epochs,
+        BatchSize = 8,
+        Optimiser = LarsOptions(0.9, 0.02, 1e-8, true, false, 1e-4, false),
+        PeakRate = 0.5,
+        WarmupFraction = 0.1,
+        FinalRate = 0.,
+        ClipNorm = Nullable 5.,
+        Seed = 3UL,
+        Workers = workers,
+        Device = "cpu",
+        CheckpointEvery = 4,
+        ReportEvery = 3,
+        Folder = folder
+    )
+
+let private inFolder (act: string -> unit) =
+    let folder = Path.Combine(Path.GetTempPath(), $"sslr-train-{Guid.NewGuid():N}")
+    Directory.CreateDirectory folder |> ignore
+
+    try
+        act folder
+    finally
+        Directory.Delete(folder, true)
+
+/// Stops the training when a step is reached.
+type private StopAt(step: int64, source: CancellationTokenSource) =
+    interface IProgress<StepReport> with
+        member _.Report r =
+            if r.Step >= step then
+                source.Cancel()
+
+let private train (toy: Toy) (store: ImageStore) (options: TrainOptions) (stopAt: int64 option) =
+    use source = new CancellationTokenSource()
+
+    let progress =
+        match stopAt with
+        | Some step -> StopAt(step, source) :> IProgress<StepReport>
+        | None -> null
+
+    Trainer.Train(toy, store, views (), options, progress, source.Token)
+
+/// Everything of a method, as bytes.
+let private bytesOf (toy: Toy) =
+    let bytes (t: torch.Tensor) =
+        use c = t.detach().contiguous()
+        c.bytes.ToArray()
+
+    [
+        for m: torch.nn.Module in [ toy.Network :> torch.nn.Module; toy.Teacher ] do
+            for struct (name, p) in m.named_parameters () do
+                name, bytes p
+
+            for struct (name, b) in m.named_buffers () do
+                name, bytes b
+        "queue", bytes toy.Queue
+    ]
+
+let private metrics folder =
+    File.ReadAllText(Path.Combine(folder, "metrics.jsonl"))
+
+let private checkpoints folder =
+    Directory.GetFiles(folder, "step-*.safetensors")
+    |> Array.map Path.GetFileName
+    |> Array.sort
+
+/// What a run that was never stopped ends with: 40 images, batches of 8, 4 epochs, 20 steps.
+let private reference =
+    lazy
+        (let folder = Path.Combine(Path.GetTempPath(), $"sslr-train-{Guid.NewGuid():N}")
+         use store = data 40
+         use toy = new Toy()
+         let outcome = train toy store (options folder 4 2) None
+         let result = outcome, bytesOf toy, metrics folder, checkpoints folder
+         Directory.Delete(folder, true)
+         result)
+
+let private resume =
+    testList
+        "resume"
+        [
+            test "an uninterrupted run reports and keeps its last two checkpoints" {
+                let outcome, _, lines, kept = reference.Value
+                Expect.equal outcome.End TrainEnd.Finished "end"
+                Expect.equal outcome.Steps 20L "steps"
+                Expect.equal kept [| "step-00000016.safetensors"; "step-00000020.safetensors" |] "kept"
+                let lines = lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                Expect.hasLength lines 7 "at steps 3, 6, … 18 and 20"
+                Expect.stringStarts lines[0] """{"step":3,"epoch":0,"loss":""" "first line"
+                Expect.isGreaterThan outcome.PeakMemory 10_000_000L "peak memory"
+            }
+
+            for stops in [ [ 3L ]; [ 6L; 12L ]; [ 3L; 6L; 9L; 12L; 15L; 18L ] ] do
+                test $"stopped at {stops}, the end is bit-identical" {
+                    inFolder (fun folder ->
+                        let expected, weights, lines, _ = reference.Value
+                        use store = data 40
+
+                        for i, stop in List.indexed stops do
+                            use toy = new Toy()
+                            let outcome = train toy store (options folder 4 (i % 3)) (Some stop)
+                            Expect.equal (outcome.End, outcome.Steps) (TrainEnd.Interrupted, stop) "interrupted"
+
+                        use toy = new Toy()
+                        let outcome = train toy store (options folder 4 1) None
+                        Expect.equal outcome.Loss expected.Loss "loss"
+                        Expect.equal outcome.Verdict expected.Verdict "verdict"
+                        Expect.equal (bytesOf toy) weights "weights, statistics, teacher and queue"
+                        Expect.equal (metrics folder) lines "metrics")
+                }
+
+            test "killed between checkpoints, the steps since are done again" {
+                inFolder (fun folder ->
+                    let _, weights, lines, _ = reference.Value
+                    use store = data 40
+
+                    // A kill leaves lines behind the last checkpoint and perhaps half a temporary file: make that state by hand.
+                    use first = new Toy()
+                    train first store (options folder 4 1) (Some 12L) |> ignore
+                    let file = Path.Combine(folder, "metrics.jsonl")
+                    File.AppendAllText(file, "{\"step\":15,\"epoch\":2,\"loss\":1}\n{\"ste")
+                    File.WriteAllText(Path.Combine(folder, "step-00000016.safetensors.77.tmp"), "half")
+                    use toy = new Toy()
+                    train toy store (options folder 4 1) None |> ignore
+                    Expect.equal (bytesOf toy) weights "weights"
+                    Expect.equal (metrics folder) lines "metrics"
+                    Expect.isEmpty (Directory.GetFiles(folder, "*.tmp")) "nothing half-written is left")
+            }
+
+            test "a finished run is not trained again" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use toy = new Toy()
+                    let first = train toy store (options folder 4 1) None
+                    let timing = File.ReadAllText(Path.Combine(folder, "timing.jsonl"))
+                    use again = new Toy()
+                    let second = train again store (options folder 4 1) None
+                    Expect.equal (bytesOf again) (bytesOf toy) "weights"
+
+                    Expect.equal
+                        (second.End, second.Verdict, second.Loss, second.Seconds)
+                        (first.End, first.Verdict, first.Loss, first.Seconds)
+                        "outcome"
+
+                    Expect.equal (File.ReadAllText(Path.Combine(folder, "timing.jsonl"))) timing "no new start")
+            }
+
+            test "a corrupt newest checkpoint gives way to the one before" {
+                inFolder (fun folder ->
+                    let _, weights, lines, _ = reference.Value
+                    use store = data 40
+                    use first = new Toy()
+                    train first store (options folder 4 1) (Some 12L) |> ignore
+                    let newest = Path.Combine(folder, "step-00000012.safetensors")
+                    let bytes = File.ReadAllBytes newest
+                    bytes[bytes.Length - 5] <- bytes[bytes.Length - 5] ^^^ 1uy
+                    File.WriteAllBytes(newest, bytes)
+                    use toy = new Toy()
+                    let outcome = train toy store (options folder 4 1) None
+                    Expect.exists outcome.Notes (fun n -> n.Contains "step-00000012" && n.Contains "SHA-256") "a note"
+                    Expect.equal (bytesOf toy) weights "weights"
+                    Expect.equal (metrics folder) lines "metrics"
+
+                    for path in Directory.GetFiles(folder, "step-*.safetensors") do
+                        File.WriteAllText(path, "junk")
+
+                    Expect.throwsT<TrainException>
+                        (fun () -> train toy store (options folder 4 1) None |> ignore)
+                        "all corrupt")
+            }
+
+            test "another run's folder is refused, naming the difference" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use toy = new Toy()
+                    train toy store (options folder 4 1) (Some 3L) |> ignore
+
+                    try
+                        train toy store (options folder 5 1) None |> ignore
+                        failtest "accepted"
+                    with :? TrainException as e ->
+                        Expect.stringContains e.Message "'epochs: 4', this run has 'epochs: 5'" "message")
+            }
+        ]
+
+let private ends =
+    testList
+        "ends"
+        [
+            for name, factor in [ "not a number", nan; "infinite", infinity ] do
+                test $"a loss that is {name} ends the run and saves its inputs" {
+                    inFolder (fun folder ->
+                        use store = data 40
+                        use toy = new Toy(fun step -> if step = 7L then Some factor else None)
+                        let outcome = train toy store (options folder 4 1) None
+
+                        Expect.equal
+                            (outcome.End, outcome.Verdict, outcome.Steps)
+                            (TrainEnd.Diverged, Verdict.Diverged, 7L)
+                            "outcome"
+
+                        use file = SafetensorsFile.Open(Path.Combine(folder, "diverged-step-00000007.safetensors"))
+                        use saved = file.Read "Both"
+
+                        use loader =
+                            new Loader<TwoViews>(store, views (), LoaderOptions(8, 3UL, 0, 1, true), torch.CPU, 7L)
+
+                        Expect.isTrue (saved.allclose (loader.Next().Views.Both, 0., 0.)) "the batch of step 7"
+
+                        for p in toy.Network.parameters () do
+                            Expect.isTrue (p.isfinite().all().item<bool>()) "weights of before"
+
+                        use again = new Toy(fun step -> if step = 7L then Some factor else None)
+                        let second = train again store (options folder 4 1) None
+                        Expect.equal (second.End, second.Steps) (TrainEnd.Diverged, 7L) "the same again")
+                }
+
+            test "0 epochs leave the initial weights" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use toy = new Toy()
+                    let before = bytesOf toy
+                    let outcome = train toy store (options folder 0 1) None
+
+                    Expect.equal
+                        (outcome.End, outcome.Verdict, outcome.Steps)
+                        (TrainEnd.Finished, Verdict.Untrained, 0L)
+                        "outcome"
+
+                    Expect.equal (bytesOf toy) before "weights")
+            }
+
+            test "bad options are named, all at once" {
+                use store = data 4
+                use toy = new Toy()
+
+                try
+                    train
+                        toy
+                        store
+                        (TrainOptions(
+                            -1,
+                            8,
+                            SgdOptions(0.9, false, 0., true),
+                            nan,
+                            2.,
+                            0.,
+                            Nullable 0.,
+                            0UL,
+                            1,
+                            "cpu",
+                            0,
+                            1,
+                            "x"
+                        ))
+                        None
+                    |> ignore
+
+                    failtest "accepted"
+                with :? TrainException as e ->
+                    for part in
+                        [
+                            "Epochs"
+                            "BatchSize"
+                            "PeakRate"
+                            "WarmupFraction"
+                            "ClipNorm"
+                            "CheckpointEvery"
+                        ] do
+                        Expect.stringContains e.Message part part
+
+                Expect.isFalse (Directory.Exists "x") "nothing was made"
+            }
+
+            test "tensors end where they begin" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use toy = new Toy()
+
+                    let once n =
+                        train toy store (options (Path.Combine(folder, string<int> n)) n 1) None
+                        |> ignore
+
+                    once 1
+                    let before = torch.Tensor.TotalCount
+                    once 2
+                    once 3
+                    Expect.equal torch.Tensor.TotalCount before "live tensors")
+            }
+
+            test "event files and timings are there, one start each" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use toy = new Toy()
+                    train toy store (options folder 4 1) (Some 6L) |> ignore
+                    train toy store (options folder 4 1) None |> ignore
+                    let timing = File.ReadAllLines(Path.Combine(folder, "timing.jsonl"))
+                    Expect.equal (timing |> Array.filter _.Contains("start_at_step") |> Array.length) 2 "starts"
+
+                    let events =
+                        Directory.GetFiles(Path.Combine(folder, "events"), "*tfevents*", SearchOption.AllDirectories)
+
+                    Expect.isNonEmpty events "event files"
+                    Expect.all events (fun e -> FileInfo(e).Length > 0L) "not empty")
+            }
+        ]
+
+let private point step loss deviation rank =
+    ReportPoint(step, 0, loss, 0.1, deviation, rank)
+
+let private history losses deviations =
+    [|
+        for i, (l, d) in Array.indexed (Array.zip losses deviations) -> point (int64 i) l d 5.
+    |]
+
+let private diagnostics =
+    testList
+        "diagnostics"
+        [
+            for id in [ "rankme.chirp_20x8"; "rankme.rank2_12x5" ] do
+                test id {
+                    let e = Tests.Support.Golden.entry "losses" id
+                    let shape, values = Tests.Support.Golden.input "Z" e
+                    let expected = e.GetProperty("expected").GetProperty("value").GetDouble()
+                    use single = torch.tensor(Array.map float32 values).reshape shape
+                    use wide = torch.tensor(values).reshape shape
+                    Expect.isTrue (Tests.Support.Golden.close 1e-4 1e-6 expected (Diagnostics.RankMe single)) "float32"
+
+                    Expect.isTrue
+                        (Tests.Support.Golden.close 1e-6 1e-9 expected (Diagnostics.RankMe wide))
+                        "float64, by the Gram matrix"
+
+                    use wideRows = wide.t().contiguous()
+
+                    Expect.isTrue
+                        (Tests.Support.Golden.close 1e-6 1e-9 expected (Diagnostics.RankMe wideRows))
+                        "the other Gram matrix"
+                }
+
+            test "deviation: 0 at collapse, 1 when spread, whatever the length of the rows" {
+                use generator = new torch.Generator(1UL)
+                use z = torch.randn ([| 4000L; 64L |], generator = generator)
+                Expect.floatClose { absolute = 0.02; relative = 0. } (Diagnostics.Deviation z) 1. "normal"
+                use same = torch.ones (16L, 8L)
+                Expect.floatClose { absolute = 1e-9; relative = 0. } (Diagnostics.Deviation same) 0. "equal rows"
+                use longer = z.mul (1000f.ToScalar())
+
+                Expect.floatClose
+                    { absolute = 1e-5; relative = 0. }
+                    (Diagnostics.Deviation longer)
+                    (Diagnostics.Deviation z)
+                    "scale"
+
+                use sample = Diagnostics.Sample z
+                Expect.equal sample.shape [| 500L; 64L |] "at most 512 rows"
+            }
+
+            test "a deviation by plain loops" {
+                let rows = [| [| 3.; 4. |]; [| 0.; 2. |]; [| -1.; 1. |] |]
+
+                let unit =
+                    rows
+                    |> Array.map (fun r ->
+                        let n = sqrt (Array.sumBy (fun x -> x * x) r) in Array.map (fun x -> x / n) r)
+
+                let std j =
+                    let column = unit |> Array.map (fun r -> r[j])
+                    let mean = Array.average column
+                    sqrt (column |> Array.averageBy (fun x -> (x - mean) ** 2.))
+
+                use z = torch.tensor(Array.concat rows).reshape(3L, 2L)
+                Expect.floatClose Accuracy.high (Diagnostics.Deviation z) ((std 0 + std 1) / 2. * sqrt 2.) "deviation"
+            }
+
+            test "verdicts" {
+                let levels = LossLevels(Nullable 6., Nullable 6.)
+
+                let judge losses deviations =
+                    Diagnostics.Judge(history losses deviations, levels)
+
+                let falling = Array.init 20 (fun i -> 6. - 0.1 * float i)
+                let spread = Array.create 20 0.8
+                Expect.equal (judge falling spread) Verdict.Learned "learned"
+                Expect.equal (judge (Array.create 20 5.97) spread) Verdict.AtChance "within 1 % of chance"
+                Expect.equal (judge (Array.create 20 7.) spread) Verdict.AtChance "above chance"
+
+                Expect.equal
+                    (judge falling (Array.init 20 (fun i -> 0.8 - 0.04 * float i)))
+                    Verdict.Collapsed
+                    "collapsed late"
+
+                Expect.equal (judge (Array.rev falling) spread) Verdict.AtChance "back to chance at the end"
+                Expect.equal (judge falling (Array.create 20 nan)) Verdict.Collapsed "a deviation that is no number"
+                Expect.equal (Diagnostics.Judge([||], levels)) Verdict.Untrained "nothing"
+
+                Expect.equal
+                    (Diagnostics.Judge(history falling spread, LossLevels(Nullable(), Nullable())))
+                    Verdict.Learned
+                    "no chance level"
+
+                Expect.equal
+                    (Diagnostics.Tail(history falling spread, fun p -> p.Loss))
+                    4.15
+                    "mean of the last two of twenty"
+            }
+        ]
+
+[<Tests>]
+let tests = testList "training loop" [ resume; ends; diagnostics ]
