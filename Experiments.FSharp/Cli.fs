@@ -440,6 +440,7 @@ module Cli =
         | :? OperationCanceledException -> Interrupted
         | :? DataException
         | :? TorchRuntimeException
+        | :? SslResearch.Core.Training.TrainException
         | :? ResultsException as e ->
             complain e.Message
             Failure

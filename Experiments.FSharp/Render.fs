@@ -72,21 +72,31 @@ module Render =
         |> fun (varying, constant) -> varying, constant |> List.map (fun (name, v) -> name, v |> List.pick id)
 
     let private missingNotes (stored: StoredRun list) (runs: Run list) =
+        let note words (pick: Run -> int list) =
+            let parts =
+                [
+                    for run in runs do
+                        match pick run with
+                        | [] -> ()
+                        | seeds ->
+                            let list = seeds |> List.map string |> String.concat ", "
+                            $"{run.Title} (seeds {list})"
+                ]
+
+            if parts.IsEmpty then
+                []
+            else
+                let list = parts |> String.concat "; "
+                [ $"{words}: {list}." ]
+
         [
-            for run in runs do
-                let there = ofRun stored run |> List.map _.Seed
+            yield! note "Not run yet" (fun run -> run.Seeds |> List.except (ofRun stored run |> List.map _.Seed))
 
-                match run.Seeds |> List.except there with
-                | [] -> ()
-                | lacking ->
-                    let list = lacking |> List.map string |> String.concat ", "
-                    $"Not run yet: {run.Title}, seeds {list}."
-
-            for run in runs do
-                let diverged = ofRun stored run |> List.filter (fun r -> r.Verdict = "diverged")
-
-                if not diverged.IsEmpty then
-                    $"Diverged and without scores: {run.Title}, seeds {seeds diverged}."
+            yield!
+                note "Diverged and without scores" (fun run ->
+                    ofRun stored run
+                    |> List.filter (fun r -> r.Verdict = "diverged")
+                    |> List.map _.Seed)
         ]
 
     let private short (hash: string) =
@@ -202,7 +212,7 @@ module Render =
         | [] -> []
         | _ ->
             let text = constant |> List.map (fun (name, value) -> $"{name} {value}") |> String.concat "; "
-            [ $"In all rows: {text}." ]
+            [ $"The same in every row that has it: {text}." ]
 
     let private comparison title (stored: StoredRun list) (runs: Run list) protocols =
         let varying, constant = facts runs

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace SslResearch.Core.Augment;
 
 /// <summary>
@@ -31,6 +33,7 @@ internal unsafe struct AxisTable
     public static int Padded(int length) => (length + Block - 1) & ~(Block - 1);
 
     /// <summary>Fills the table for a box of <paramref name="source"/> elements; <paramref name="reverse"/> mirrors the result.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Build(int source, int length, Interpolation mode, bool reverse)
     {
         Length = length;
