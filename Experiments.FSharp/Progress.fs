@@ -61,15 +61,14 @@ module Progress =
 
             member _.Scoring what = write $"  scoring: {what}"
             member _.Finished run = write $"  done: {summary run}"
-            member _.Failed(title, seed, error) = write $"  FAILED: {title}, seed {seed}: {chain error}"
+
+            member _.Failed(title, seed, error) =
+                write $"  FAILED: {title}, seed {seed}: {chain error}"
+
             member _.Note text = write text
         }
 
-    type private RunTask =
-        {
-            Bar: ProgressTask
-            Title: string
-        }
+    type private RunTask = { Bar: ProgressTask; Title: string }
 
     /// A live bar on a terminal around the whole work.
     let live (work: IRunReporter -> 'Result) : 'Result =

@@ -119,7 +119,10 @@ module Render =
                 let text = datasets |> String.concat "; "
                 $"Dataset and fingerprints: {text}."
 
-                if datasets.Length > 1 && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1 then
+                if
+                    datasets.Length > 1
+                    && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1
+                then
                     "Attention: the rows were measured on different data under one name."
 
                 let machines = list (fun p -> $"{p.Cpu}, {p.Cores} cores")
@@ -174,7 +177,10 @@ module Render =
                         list _.Verdict
                         (if trained then number 3 _.Training.Loss else missing)
                         (if trained then number 0 _.Training.Seconds else missing)
-                        (if trained then number 0 _.Training.ImagesPerSecond else missing)
+                        (if trained then
+                             number 0 _.Training.ImagesPerSecond
+                         else
+                             missing)
                         list (fun r -> r.Provenance.Commit + (if r.Provenance.Dirty then "+changes" else ""))
                     ]
             ]
@@ -211,14 +217,20 @@ module Render =
         match constant with
         | [] -> []
         | _ ->
-            let text = constant |> List.map (fun (name, value) -> $"{name} {value}") |> String.concat "; "
+            let text =
+                constant
+                |> List.map (fun (name, value) -> $"{name} {value}")
+                |> String.concat "; "
+
             [ $"The same in every row that has it: {text}." ]
 
     let private comparison title (stored: StoredRun list) (runs: Run list) protocols =
         let varying, constant = facts runs
 
         let isLong (_, values) =
-            values |> List.choose id |> List.exists (fun (v: string) -> v.Length > longestColumn)
+            values
+            |> List.choose id
+            |> List.exists (fun (v: string) -> v.Length > longestColumn)
 
         let long, columns = varying |> List.partition isLong
 
@@ -273,7 +285,10 @@ module Render =
             Rows =
                 [
                     for i, row in List.indexed p.Rows do
-                        row :: [ for j in 0 .. width - 1 -> cell (ofRun stored p.Cells[i * width + j]) p.Protocol ]
+                        row
+                        :: [
+                            for j in 0 .. width - 1 -> cell (ofRun stored p.Cells[i * width + j]) p.Protocol
+                        ]
                 ]
             Notes =
                 [
@@ -339,7 +354,18 @@ module Render =
                 s
 
         let header =
-            [ "table"; "run"; "labels"; "run_id"; "protocol"; "n"; "mean"; "half_width_95"; "seeds"; "values" ]
+            [
+                "table"
+                "run"
+                "labels"
+                "run_id"
+                "protocol"
+                "n"
+                "mean"
+                "half_width_95"
+                "seeds"
+                "values"
+            ]
 
         header :: (tables |> List.collect _.Csv)
         |> List.map (List.map field >> String.concat ",")

@@ -63,8 +63,8 @@ module Data =
         match data with
         | Shapes _ ->
             {
-                Mean = [ 0.5; 0.5; 0.5 ]
-                Std = [ 0.25; 0.25; 0.25 ]
+                Mean = [ 0.552; 0.518; 0.500 ]
+                Std = [ 0.253; 0.238; 0.242 ]
             }
         | Cifar10 ->
             {

@@ -6,8 +6,7 @@ open Microsoft.FSharp.Reflection
 open SslResearch
 open Tests.Support
 
-let private flags =
-    Reflection.BindingFlags.Public ||| Reflection.BindingFlags.NonPublic
+let private flags = Reflection.BindingFlags.Public ||| Reflection.BindingFlags.NonPublic
 
 /// Every value that differs from this one in one place, with the path of that place.
 let rec private mutants (path: string) (declared: Type) (value: obj) : (string * obj) list =
@@ -24,7 +23,10 @@ let rec private mutants (path: string) (declared: Type) (value: obj) : (string *
                     p, rebuild copy
         ]
 
-    if isNull value || (t.IsGenericType && t.GetGenericTypeDefinition() = typedefof<option<_>>) then
+    if
+        isNull value
+        || (t.IsGenericType && t.GetGenericTypeDefinition() = typedefof<option<_>>)
+    then
         let inner = declared.GetGenericArguments()[0]
         let some, none = FSharpType.GetUnionCases declared |> fun c -> c[1], c[0]
 
@@ -123,7 +125,13 @@ let private rich =
     { Samples.simclr with
         Setting =
             { Samples.setting with
-                Protocols = [ Samples.knn; KnnVote 5; At("layer2", LinearProbe(epochs = 10)); At("z", Samples.knn) ]
+                Protocols =
+                    [
+                        Samples.knn
+                        KnnVote 5
+                        At("layer2", LinearProbe(epochs = 10))
+                        At("z", Samples.knn)
+                    ]
                 Train =
                     { Train.CpuScale with
                         Optimiser = Lars LarsRule.Default
@@ -134,7 +142,13 @@ let private rich =
         Augment =
             twoViewsOf
                 [ CropTo(24, 0.2, 1.0); Flip 0.5; Blur 0.5 ]
-                [ ResizedCrop(0.1, 1.0, resampling = Bicubic); VerticalFlip 0.1; Rotate90 0.2; Solarize 0.2; Gray 0.1 ]
+                [
+                    ResizedCrop(0.1, 1.0, resampling = Bicubic)
+                    VerticalFlip 0.1
+                    Rotate90 0.2
+                    Solarize 0.2
+                    Gray 0.1
+                ]
     }
 
 let private covers name (experiment: Experiment<'Views>) =
@@ -159,7 +173,12 @@ let private covers name (experiment: Experiment<'Views>) =
         Expect.isEmpty clashes "different changes are different runs"
     }
 
-type private Custom = { Weight: float; Inner: (int * string) list }
+type private Custom =
+    {
+        Weight: float
+        Inner: (int * string) list
+    }
+
 type private Opaque = { Action: int -> int }
 
 [<Tests>]
@@ -227,7 +246,12 @@ let tests =
                 let raw s = (Run.rawPixels s).Id
                 let random s = (Run.randomInit s).Id
                 let s = Samples.setting
-                let longer = { s with Train = { s.Train with Epochs = 99 } }
+
+                let longer =
+                    { s with
+                        Train = { s.Train with Epochs = 99 }
+                    }
+
                 let other = { s with Backbone = ResNet18 }
                 let scored = { s with Protocols = [ KnnVote 1 ] }
                 let data = { s with Data = Cifar10 }

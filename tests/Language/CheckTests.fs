@@ -34,37 +34,61 @@ let private finds (recipe: Recipe) (where: string) (what: string) =
 let private mistakes =
     [
         "temperature 0",
-        one (fun e -> { e with Method = { SimClr.Default with Temperature = 0. } }),
+        one (fun e ->
+            { e with
+                Method = { SimClr.Default with Temperature = 0. }
+            }),
         "Method.Temperature",
         "0"
 
         "temperature not a number",
-        one (fun e -> { e with Method = { SimClr.Default with Temperature = nan } }),
+        one (fun e ->
+            { e with
+                Method =
+                    { SimClr.Default with
+                        Temperature = nan
+                    }
+            }),
         "Method.Temperature",
         "NaN"
 
         "probability above 1",
-        one (fun e -> { e with Augment = twoViewsOf Samples.view [ Flip 1.5 ] }),
+        one (fun e ->
+            { e with
+                Augment = twoViewsOf Samples.view [ Flip 1.5 ]
+            }),
         "Augment.second view[0] flip",
         "1.5"
 
         "areas swapped",
-        one (fun e -> { e with Augment = twoViewsOf Samples.view [ ResizedCrop(0.9, 0.2) ] }),
+        one (fun e ->
+            { e with
+                Augment = twoViewsOf Samples.view [ ResizedCrop(0.9, 0.2) ]
+            }),
         "MinArea, MaxArea",
         "0.9"
 
         "area above 1",
-        one (fun e -> { e with Augment = twoViewsOf Samples.view [ ResizedCrop(0.2, 1.2) ] }),
+        one (fun e ->
+            { e with
+                Augment = twoViewsOf Samples.view [ ResizedCrop(0.2, 1.2) ]
+            }),
         "MaxArea",
         "1.2"
 
         "crop to nothing",
-        one (fun e -> { e with Augment = twoViewsOf Samples.view [ CropTo(0, 0.2, 1.) ] }),
+        one (fun e ->
+            { e with
+                Augment = twoViewsOf Samples.view [ CropTo(0, 0.2, 1.) ]
+            }),
         "Size",
         "0"
 
         "hue beyond half a turn",
-        one (fun e -> { e with Augment = twoViewsOf Samples.view [ JitterOf(0.8, 0.4, 0.4, 0.4, 0.6) ] }),
+        one (fun e ->
+            { e with
+                Augment = twoViewsOf Samples.view [ JitterOf(0.8, 0.4, 0.4, 0.4, 0.6) ]
+            }),
         "Hue",
         "0.6"
 
@@ -84,10 +108,12 @@ let private mistakes =
         "5"
 
         "momentum 1",
-        one (withTrain (fun t ->
-            { t with
-                Optimiser = Sgd { SgdRule.Default with Momentum = 1. }
-            })),
+        one (
+            withTrain (fun t ->
+                { t with
+                    Optimiser = Sgd { SgdRule.Default with Momentum = 1. }
+                })
+        ),
         "Setting.Train.Optimiser.Momentum",
         "below 1"
 
@@ -97,18 +123,33 @@ let private mistakes =
         "a negative seed", one (withSetting (fun s -> { s with Seeds = [ -1 ] })), "Setting.Seeds", "-1"
 
         "k larger than the bank",
-        one (withSetting (fun s -> { s with Protocols = [ Samples.knn; KnnVote 1001 ] })),
+        one (
+            withSetting (fun s ->
+                { s with
+                    Protocols = [ Samples.knn; KnnVote 1001 ]
+                })
+        ),
         "Setting.Protocols[1].k",
         "1001 neighbours from a bank of 1000"
 
         "an unknown layer",
-        one (withSetting (fun s -> { s with Protocols = [ Samples.knn; At("layer9", Samples.knn) ] })),
+        one (
+            withSetting (fun s ->
+                { s with
+                    Protocols = [ Samples.knn; At("layer9", Samples.knn) ]
+                })
+        ),
         "Setting.Protocols[1]",
         "layer9"
 
         "z without a projector",
         one (fun e ->
-            { withSetting (fun s -> { s with Protocols = [ Samples.knn; At("z", Samples.knn) ] }) e with
+            { withSetting
+                  (fun s ->
+                      { s with
+                          Protocols = [ Samples.knn; At("z", Samples.knn) ]
+                      })
+                  e with
                 Method =
                     { SimClr.Default with
                         Projection = NoProjection
@@ -118,41 +159,54 @@ let private mistakes =
         "no projection head"
 
         "a protocol twice",
-        one (withSetting (fun s -> { s with Protocols = [ Samples.knn; Samples.knn ] })),
+        one (
+            withSetting (fun s ->
+                { s with
+                    Protocols = [ Samples.knn; Samples.knn ]
+                })
+        ),
         "Setting.Protocols",
         "2 times"
 
         "an encoder without stages",
-        one (withSetting (fun s ->
-            { s with
-                Backbone =
-                    {
-                        Block = Basic
-                        Blocks = []
-                        Width = 8
-                        Stem = CifarStem
-                    }
-            })),
+        one (
+            withSetting (fun s ->
+                { s with
+                    Backbone =
+                        {
+                            Block = Basic
+                            Blocks = []
+                            Width = 8
+                            Stem = CifarStem
+                        }
+                })
+        ),
         "Setting.Backbone.Blocks",
         "no stages"
 
         "no training images",
-        one (withSetting (fun s ->
-            { s with
-                Data =
-                    Shapes
-                        {
-                            Train = 1000
-                            Test = 0
-                            Size = 32
-                            Seed = 1UL
-                        }
-            })),
+        one (
+            withSetting (fun s ->
+                { s with
+                    Data =
+                        Shapes
+                            {
+                                Train = 1000
+                                Test = 0
+                                Size = 32
+                                Seed = 1UL
+                            }
+                })
+        ),
         "Setting.Data.Test",
         "1 or more"
 
         "the same run twice",
-        comparison [ Run.ofExperiment Samples.simclr; Run.named "again" (Run.ofExperiment Samples.simclr) ],
+        comparison
+            [
+                Run.ofExperiment Samples.simclr
+                Run.named "again" (Run.ofExperiment Samples.simclr)
+            ],
         "table \"t\"",
         "simclr and again are the same run"
 
@@ -191,13 +245,21 @@ let private mistakes =
                     Samples.knn
                 |> fun t ->
                     match t.Shape with
-                    | PivotTable p -> { t with Shape = PivotTable { p with Columns = [] } }
+                    | PivotTable p ->
+                        { t with
+                            Shape = PivotTable { p with Columns = [] }
+                        }
                     | _ -> t
             ],
         "table \"t\"",
         "an axis without values"
 
-        "a name that is no folder", { comparison [ Run.ofExperiment Samples.simclr ] with Name = "a/b" }, "Name", "a/b"
+        "a name that is no folder",
+        { comparison [ Run.ofExperiment Samples.simclr ] with
+            Name = "a/b"
+        },
+        "Name",
+        "a/b"
     ]
 
 [<Tests>]
@@ -251,7 +313,10 @@ let tests =
                     }
 
                 let axis =
-                    Axis.sweep "temperature" [ 0.1; 0.5 ] (fun t e -> { e with Method = { SimClr.Default with Temperature = t } })
+                    Axis.sweep "temperature" [ 0.1; 0.5 ] (fun t e ->
+                        { e with
+                            Method = { SimClr.Default with Temperature = t }
+                        })
 
                 let recipe =
                     Samples.recipe
@@ -261,7 +326,8 @@ let tests =
                                 "t"
                                 broken
                                 axis
-                                (Axis.sweep "clip" [ 1.; 2. ] (fun c e -> withTrain (fun t -> { t with ClipNorm = Some c }) e))
+                                (Axis.sweep "clip" [ 1.; 2. ] (fun c e ->
+                                    withTrain (fun t -> { t with ClipNorm = Some c }) e))
                                 broken.Setting.Protocols.Head
                         ]
 
@@ -278,10 +344,7 @@ let tests =
                     ]
 
                 for text in expected do
-                    Expect.equal
-                        (found |> List.filter _.Contains(text)).Length
-                        1
-                        $"'{text}' once in {found}"
+                    Expect.equal (found |> List.filter _.Contains(text)).Length 1 $"'{text}' once in {found}"
 
                 Expect.equal found.Length 7 "these and the second view's flip"
                 Expect.isTrue (found |> List.forall _.Contains("and 3 more")) "all four cells are counted"

@@ -45,7 +45,11 @@ let private tinySetting: Setting =
     }
 
 let private tiny =
-    Samples.recipe "tiny" [ Table.compare "t" [ Run.rawPixels tinySetting; Run.randomInit tinySetting ] [ KnnVote 3 ] ]
+    Samples.recipe
+        "tiny"
+        [
+            Table.compare "t" [ Run.rawPixels tinySetting; Run.randomInit tinySetting ] [ KnnVote 3 ]
+        ]
 
 let private broken =
     let setting =
@@ -160,6 +164,37 @@ let tests =
                     Expect.equal code 1 "broken"
                     Expect.stringContains error "no seeds" "broken"
                     Expect.isFalse (Directory.Exists(Path.Combine(results, "broken"))) "nothing was begun")
+            }
+
+            test "show draws a contact sheet" {
+                inFolder (fun folder ->
+                    let seen =
+                        Samples.recipe
+                            "seen"
+                            [
+                                Table.compare
+                                    "t"
+                                    [
+                                        Run.rawPixels tinySetting
+                                        Run.ofExperiment
+                                            { Samples.simclr with
+                                                Setting = tinySetting
+                                            }
+                                    ]
+                                    [ KnnVote 3 ]
+                            ]
+
+                    let path = Path.Combine(folder, "sheet.png")
+
+                    let code, out, error =
+                        sslr [ seen; tiny ] [ "show"; "seen"; "--out"; path; "--images"; "3"; "--data"; folder ]
+
+                    Expect.equal code 0 error
+                    Expect.stringContains out "first view: crop 0.2–1" "operations"
+                    Expect.equal (Array.truncate 4 (File.ReadAllBytes path)) [| 0x89uy; 80uy; 78uy; 71uy |] "a PNG"
+                    let code, _, error = sslr [ seen; tiny ] [ "show"; "tiny"; "--data"; folder ]
+                    Expect.equal code 2 "baselines have no views"
+                    Expect.stringContains error "views" "message")
             }
 
             test "a missing dataset, an unknown device: one clear message and 1" {

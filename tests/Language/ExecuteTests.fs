@@ -211,7 +211,7 @@ let tests =
 
                     let tables = Report.render options.Results recipe
                     Expect.equal (tables |> List.map _.Rows.Length) [ 3; 1 ] "rows"
-                    Expect.equal tables[1].Rows[0][0] "supervised" "row")
+                    Expect.equal (tables |> List.last |> _.Rows |> List.head |> List.head) "supervised" "row")
             }
 
             test "stopped anywhere and called again, it stores what an unstopped run stores" {
@@ -230,10 +230,18 @@ let tests =
                         let recorder = Recorder()
 
                         if stops < 3 then
-                            recorder.OnStep <- fun r -> if r.Step >= int64 (3 + 4 * stops) then stop.Cancel()
+                            recorder.OnStep <-
+                                fun r ->
+                                    if r.Step >= int64 (3 + 4 * stops) then
+                                        stop.Cancel()
 
                         let result = execute (only simclr) options recorder stop.Token
-                        if result.Interrupted then stops <- stops + 1 else finished <- true
+
+                        if result.Interrupted then
+                            stops <- stops + 1
+                        else
+                            finished <- true
+
                         Expect.isLessThan stops 10 "comes to an end"
 
                     let stored = (store options).Load().Runs

@@ -18,8 +18,7 @@ let tests =
         "grid"
         [
             test "a product of axes has every combination, the last axis fastest" {
-                let cells =
-                    Grid.cells Samples.simclr [ Axis.leaveOneOut Samples.simclr.Augment; temperatures ]
+                let cells = Grid.cells Samples.simclr [ Axis.leaveOneOut Samples.simclr.Augment; temperatures ]
 
                 Expect.equal cells.Length 25 "5 augmentations × 5 temperatures"
                 Expect.equal cells[0].Labels [ "augmentation", "all"; "temperature", "0.05" ] "first"
@@ -30,8 +29,7 @@ let tests =
 
             test "no axis is the experiment itself" {
                 match Grid.cells Samples.simclr [] with
-                | [ cell ] ->
-                    Expect.equal (Run.ofCell cell).Id (Run.ofExperiment Samples.simclr).Id "the same run"
+                | [ cell ] -> Expect.equal (Run.ofCell cell).Id (Run.ofExperiment Samples.simclr).Id "the same run"
                 | cells -> failtest $"{cells.Length} cells"
             }
 
@@ -61,8 +59,7 @@ let tests =
             }
 
             test "labels of sweeps read the same everywhere" {
-                let axis =
-                    Axis.sweep "x" [ Some 1; None ] (fun _ (e: Experiment<SslResearch.Core.Views.TwoViews>) -> e)
+                let axis = Axis.sweep "x" [ Some 1; None ] (fun _ (e: Experiment<SslResearch.Core.Views.TwoViews>) -> e)
 
                 Expect.equal (axis.Values |> List.map _.Label) [ "Some 1"; "none" ] "options"
                 Expect.equal (temperatures.Values |> List.map _.Label) [ "0.05"; "0.1"; "0.2"; "0.5"; "1" ] "numbers"
@@ -71,7 +68,10 @@ let tests =
             test "a recipe runs each identity once, with the seeds of all its tables" {
                 let fewer =
                     { Samples.simclr with
-                        Setting = { Samples.setting with Seeds = [ 2; 7 ] }
+                        Setting =
+                            { Samples.setting with
+                                Seeds = [ 2; 7 ]
+                            }
                     }
 
                 let recipe =

@@ -64,7 +64,11 @@ let private stored =
     |> List.map (StoredRun.toJson >> StoredRun.ofJson)
 
 let private comparison =
-    Samples.recipe "compare" [ Table.compare "Shapes | small" [ raw; random; simclr; supervised ] [ Samples.knn; Samples.probe ] ]
+    Samples.recipe
+        "compare"
+        [
+            Table.compare "Shapes | small" [ raw; random; simclr; supervised ] [ Samples.knn; Samples.probe ]
+        ]
 
 let private grid =
     let temperatures =
@@ -74,7 +78,12 @@ let private grid =
             })
 
     let table =
-        Table.pivot "augmentation × temperature" Samples.simclr (Axis.leaveOneOut (twoViews [ Flip 0.5; Gray 0.2 ])) temperatures Samples.knn
+        Table.pivot
+            "augmentation × temperature"
+            Samples.simclr
+            (Axis.leaveOneOut (twoViews [ Flip 0.5; Gray 0.2 ]))
+            temperatures
+            Samples.knn
 
     match table.Shape with
     | PivotTable p ->
@@ -97,7 +106,8 @@ let private gridStored =
         ])
     |> List.concat
 
-let private render stored (recipe: Recipe) = recipe.Tables |> List.map (Render.table stored)
+let private render stored (recipe: Recipe) =
+    recipe.Tables |> List.map (Render.table stored)
 
 [<Tests>]
 let tests =
@@ -105,7 +115,9 @@ let tests =
         "tables"
         [
             test "a comparison in Markdown" {
-                render stored comparison |> Render.markdownFile comparison |> matches "compare.md"
+                render stored comparison
+                |> Render.markdownFile comparison
+                |> matches "compare.md"
             }
 
             test "a comparison in CSV" { render stored comparison |> Render.csvFile |> matches "compare.csv" }
@@ -116,12 +128,18 @@ let tests =
             }
 
             test "a report in HTML" {
-                Report.html comparison (render stored comparison) stored |> matches "compare.html"
+                Report.html comparison (render stored comparison) stored
+                |> matches "compare.html"
             }
 
             test "a table without stored runs shows what is missing" {
                 let t = Render.table [] (List.head comparison.Tables)
-                Expect.isTrue (t.Rows |> List.forall (fun row -> List.forall ((=) "–") (row[row.Length - 2 ..]))) "scores"
+
+                Expect.isTrue
+                    (t.Rows
+                     |> List.forall (fun row -> List.forall ((=) "–") (row[row.Length - 2 ..])))
+                    "scores"
+
                 Expect.stringContains (String.concat "\n" t.Notes) "simclr (seeds 0, 1, 2)" "note"
             }
 
@@ -134,7 +152,16 @@ let tests =
             }
 
             test "estimates" {
-                Expect.equal (Render.estimate { Mean = 61.249; Half = Some 0.96; Count = 3 }) "61.2 ± 1.0" "three"
+                Expect.equal
+                    (Render.estimate
+                        {
+                            Mean = 61.249
+                            Half = Some 0.96
+                            Count = 3
+                        })
+                    "61.2 ± 1.0"
+                    "three"
+
                 Expect.equal (Render.estimate { Mean = 61.26; Half = None; Count = 1 }) "61.3 (n=1)" "one"
             }
 

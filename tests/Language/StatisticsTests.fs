@@ -5,7 +5,9 @@ open Expecto
 open SslResearch
 
 let private near (expected: float) (actual: float) what =
-    Expect.isTrue (abs (actual - expected) <= 1e-9 * max 1. (abs expected)) $"{what}: expected {expected}, received {actual}"
+    Expect.isTrue
+        (abs (actual - expected) <= 1e-9 * max 1. (abs expected))
+        $"{what}: expected {expected}, received {actual}"
 
 [<Tests>]
 let tests =

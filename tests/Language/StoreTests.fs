@@ -187,7 +187,14 @@ let tests =
                                     true
                                 | None -> false
 
-                            let seen = SpinWait.SpinUntil((fun () -> Thread.Sleep 10; not (free ())), 10_000)
+                            let seen =
+                                SpinWait.SpinUntil(
+                                    (fun () ->
+                                        Thread.Sleep 10
+                                        not (free ())),
+                                    10_000
+                                )
+
                             Expect.isTrue seen "held by the other process"
                         finally
                             child.Kill true
