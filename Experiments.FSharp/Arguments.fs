@@ -62,6 +62,7 @@ type ShowArguments =
     | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
     | [<Unique>] Only of run_id: string
     | [<Unique>] Images of n: int
+    | [<Unique>] Epochs of n: int
     | [<Unique>] Seed of n: int
     | [<Unique>] Out of file: string
     | [<Unique>] Data of dir: string
@@ -72,6 +73,7 @@ type ShowArguments =
             | Recipe _ -> "name of the recipe."
             | Only _ -> "the run whose views to show (default: the first that has views)."
             | Images _ -> "images on the sheet (default: 8)."
+            | Epochs _ -> "epochs whose views stand side by side (default: 3)."
             | Seed _ -> "seed of the run (default: 0)."
             | Out _ -> "PNG file to write (default: RECIPE.png)."
             | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."

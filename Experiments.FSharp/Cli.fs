@@ -5,6 +5,7 @@ open System.IO
 open System.Runtime.InteropServices
 open System.Threading
 open Argu
+open SslResearch.Core.Augment
 open SslResearch.Core.Data
 open SslResearch.Core.Runtime
 
@@ -73,7 +74,13 @@ module Cli =
 
         let counts (recipe: Recipe) =
             let runs = stored results recipe
-            let wanted = [ for run in Recipe.runs recipe do yield! run.Seeds |> List.map (fun s -> run.Id, s) ]
+
+            let wanted =
+                [
+                    for run in Recipe.runs recipe do
+                        yield! run.Seeds |> List.map (fun s -> run.Id, s)
+                ]
+
             let there = runs |> List.map (fun r -> r.RunId, r.Seed) |> Set.ofList
             (wanted |> List.filter there.Contains).Length, wanted.Length
 
@@ -85,7 +92,11 @@ module Cli =
 
             for run in Recipe.runs recipe do
                 let there = runs |> List.filter (fun r -> r.RunId = run.Id) |> List.map _.Seed
-                let seeds = run.Seeds |> List.map (fun s -> if List.contains s there then $"{s} done" else string s)
+
+                let seeds =
+                    run.Seeds
+                    |> List.map (fun s -> if List.contains s there then $"{s} done" else string s)
+
                 let seeds = String.concat ", " seeds
                 say $"  {run.Id}  {run.Title}  (seeds {seeds})"
         | None ->
@@ -145,7 +156,9 @@ module Cli =
         if found.IsEmpty then Success else Failure
 
     let private paths results (recipe: Recipe) =
-        let file name = Path.Combine(results, recipe.Name, name)
+        let file name =
+            Path.Combine(results, recipe.Name, name)
+
         let md, csv, html = file "table.md", file "table.csv", file "report.html"
         $"{md}, {csv}, {html}"
 
@@ -209,7 +222,9 @@ module Cli =
                     |> Option.map (atLeast 1 "--workers")
                     |> Option.defaultValue (max 1 (Environment.ProcessorCount / 4))
                 TorchLibrary = args.TryGetResult RunArguments.Torch_Lib
-                CheckpointEvery = args.GetResult(RunArguments.Checkpoint_Every, 200) |> atLeast 1 "--checkpoint-every"
+                CheckpointEvery =
+                    args.GetResult(RunArguments.Checkpoint_Every, 200)
+                    |> atLeast 1 "--checkpoint-every"
                 Only = args.TryGetResult RunArguments.Only
                 Seeds = args.TryGetResult RunArguments.Seeds |> Option.map parseSeeds
             }
@@ -219,16 +234,22 @@ module Cli =
             let wanted = Execute.tasks recipe options
 
             if wanted.IsEmpty then
-                raise (UsageError $"No run of '{recipe.Name}' fits --only and --seeds; `sslr list {recipe.Name}` names them.")
+                raise (
+                    UsageError
+                        $"No run of '{recipe.Name}' fits --only and --seeds; `sslr list {recipe.Name}` names them."
+                )
 
             let there =
-                stored options.Results recipe |> List.map (fun r -> r.RunId, r.Seed) |> Set.ofList
+                stored options.Results recipe
+                |> List.map (fun r -> r.RunId, r.Seed)
+                |> Set.ofList
 
             let missing = wanted |> List.filter (fun (run, seed) -> not (there.Contains(run.Id, seed)))
 
             match Datasets.problems root (missing |> List.map fst |> List.distinctBy _.Id) with
             | [] ->
-                let work stop reporter = Execute.recipe recipe options reporter stop
+                let work stop reporter =
+                    Execute.recipe recipe options reporter stop
 
                 let result =
                     withSignals (fun stop ->
@@ -254,6 +275,56 @@ module Cli =
             report problems
             Failure
 
+    // ---- show
+
+    let private show recipes (args: ParseResults<ShowArguments>) =
+        let recipe = find recipes (args.GetResult ShowArguments.Recipe)
+        let only = args.GetResult(ShowArguments.Only, "")
+
+        match
+            Recipe.runs recipe
+            |> List.filter (fun run -> run.Id.StartsWith only && not run.Views.IsEmpty)
+        with
+        | [] ->
+            raise (
+                UsageError
+                    $"No run of '{recipe.Name}' with views fits --only; `sslr list {recipe.Name}` names its runs."
+            )
+        | run :: _ ->
+            use data = Datasets.openSplits (dataRoot (args.TryGetResult ShowArguments.Data)) run.Setting.Data
+
+            let images =
+                args.GetResult(ShowArguments.Images, 8)
+                |> atLeast 1 "--images"
+                |> min data.Train.Count
+
+            let epochs = args.GetResult(ShowArguments.Epochs, 3) |> atLeast 1 "--epochs"
+            let seed = args.GetResult(ShowArguments.Seed, 0) |> atLeast 0 "--seed"
+            let path = args.GetResult(ShowArguments.Out, recipe.Name + ".png")
+            let normalisation = Data.normalisation run.Setting.Data
+
+            let views =
+                [|
+                    for _, ops in run.Views -> Augmentation.pipeline data.Train.Shape normalisation ops
+                |]
+
+            let options =
+                ContactSheetOptions(
+                    $"{recipe.Name}: {run.Title}, {Data.describe run.Setting.Data}, seed {seed}",
+                    [| for i in 0 .. images - 1 -> int64 i |],
+                    uint64 seed,
+                    [| 0 .. epochs - 1 |]
+                )
+
+            ContactSheet.Write(path, data.Train, views, options)
+            say $"Written: {path}"
+
+            for name, ops in run.Views do
+                let words = ops |> List.map Op.describe |> String.concat ", "
+                say $"{name}: {words}"
+
+            Success
+
     // ---- data
 
     let private importProgress () =
@@ -275,7 +346,8 @@ module Cli =
             complain $"left out: {path}"
 
         for split in outcome.Splits do
-            say $"{outcome.Name}/{split.Split}: {split.Count} images of {split.Shape}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
+            say
+                $"{outcome.Name}/{split.Split}: {split.Count} images of {split.Shape}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
 
         if outcome.Skipped.Count > 0 then
             say $"{outcome.Skipped.Count} corrupt images left out."
@@ -401,9 +473,21 @@ module Cli =
                 ""
 
         say $"libtorch from {runtime.Folder}{how}"
-        let patched = if runtime.Patched then "a patched copy for this libstdc++" else "as packaged"
+
+        let patched =
+            if runtime.Patched then
+                "a patched copy for this libstdc++"
+            else
+                "as packaged"
+
         say $"TorchSharp's native part: {patched}"
-        let cuda = if TorchSharp.torch.cuda.is_available () then TorchSharp.torch.cuda.device_count () else 0
+
+        let cuda =
+            if TorchSharp.torch.cuda.is_available () then
+                TorchSharp.torch.cuda.device_count ()
+            else
+                0
+
         say $"devices: cpu ({Environment.ProcessorCount} cores), {cuda} CUDA"
         say $"threads inside one operation: {TorchSharp.torch.get_num_threads ()}"
         say $"system: {RuntimeInformation.OSDescription}, {RuntimeInformation.RuntimeIdentifier}"
@@ -417,7 +501,7 @@ module Cli =
         | Arguments.Check args -> check recipes args
         | Arguments.Run args -> run recipes args
         | Arguments.Tables args -> tables recipes args
-        | Arguments.Show _ -> Success
+        | Arguments.Show args -> show recipes args
         | Arguments.Data args -> data args
         | Arguments.Env args -> env args
 
@@ -440,6 +524,7 @@ module Cli =
         | :? OperationCanceledException -> Interrupted
         | :? DataException
         | :? TorchRuntimeException
+        | :? SslResearch.Core.Training.TrainException
         | :? ResultsException as e ->
             complain e.Message
             Failure

@@ -87,7 +87,10 @@ module Execute =
             points
         else
             let all = List.toArray points
-            [ for i in 0 .. curvePoints - 1 -> all[i * (all.Length - 1) / (curvePoints - 1)] ]
+
+            [
+                for i in 0 .. curvePoints - 1 -> all[i * (all.Length - 1) / (curvePoints - 1)]
+            ]
 
     /// The curve of a training from the metrics that the loop wrote, those of earlier starts included.
     let private curve (folder: string) =
@@ -155,7 +158,15 @@ module Execute =
              | None -> "unknown", false
              | Some hash ->
                  let changes =
-                     git [ "status"; "--porcelain"; "--untracked-files=no"; "--"; ":/"; ":(top,exclude)results" ]
+                     git
+                         [
+                             "status"
+                             "--porcelain"
+                             "--untracked-files=no"
+                             "--"
+                             ":/"
+                             ":(top,exclude)results"
+                         ]
 
                  hash, changes <> Some "")
 
@@ -183,7 +194,7 @@ module Execute =
         | Some Verdict.Diverged -> "diverged"
         | Some other -> string other
 
-    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) protocol : Score =
+    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
         let name = Protocol.name protocol
 
         match Protocol.scoring protocol with
@@ -200,7 +211,13 @@ module Execute =
                 Details = []
             }
         | Probe o ->
-            let result = LinearProbe.Evaluate(train, test, LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed))
+            let result =
+                LinearProbe.Evaluate(
+                    train,
+                    test,
+                    LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed),
+                    stop
+                )
 
             {
                 Protocol = name
@@ -210,7 +227,15 @@ module Execute =
         | At _ -> invalidOp "a scoring has no layer"
 
     /// Features are extracted once for each layer and shared by its protocols.
-    let private evaluate (run: Run) (data: OpenData) (encoder: TrainedEncoder) seed device (reporter: IRunReporter) (stop: CancellationToken) =
+    let private evaluate
+        (run: Run)
+        (data: OpenData)
+        (encoder: TrainedEncoder)
+        seed
+        device
+        (reporter: IRunReporter)
+        (stop: CancellationToken)
+        =
         let normalisation = Augmentation.channels (Data.normalisation run.Setting.Data)
         let protocols = Run.protocols run
         let scores = Dictionary<Protocol, Score>()
@@ -241,7 +266,7 @@ module Execute =
             for protocol in sharing do
                 stop.ThrowIfCancellationRequested()
                 reporter.Scoring(Protocol.name protocol)
-                scores[protocol] <- score train test seed protocol
+                scores[protocol] <- score train test seed stop protocol
 
         [ for protocol in protocols -> scores[protocol] ]
 
@@ -253,7 +278,16 @@ module Execute =
         File.ReadLines path |> Seq.length
 
     /// One run and seed, from data to stored line. None where it was interrupted.
-    let private runOne (run: Run) seed (data: OpenData) (store: Store) options (runtime: RuntimeInfo) (reporter: IRunReporter) stop =
+    let private runOne
+        (run: Run)
+        seed
+        (data: OpenData)
+        (store: Store)
+        options
+        (runtime: RuntimeInfo)
+        (reporter: IRunReporter)
+        stop
+        =
         let folder = store.WorkFolder(run.Id, seed)
         let started = DateTime.UtcNow
         let starts = countStart folder
@@ -288,10 +322,9 @@ module Execute =
 
             let hash, dirty = commit.Value
             let levels = outcome |> Option.bind (fun o -> Option.ofObj o.Levels)
+
             let level (pick: SslResearch.Core.Methods.LossLevels -> Nullable<float>) =
-                levels
-                |> Option.bind (pick >> Option.ofNullable)
-                |> Option.defaultValue nan
+                levels |> Option.bind (pick >> Option.ofNullable) |> Option.defaultValue nan
 
             let trained (pick: TrainOutcome -> 'T) (fallback: 'T) =
                 outcome |> Option.map pick |> Option.defaultValue fallback
@@ -347,7 +380,12 @@ module Execute =
 
     /// Runs everything that a recipe asks for and its store lacks. A finished run is never run again; a run that another
     /// process is busy with is left to it and awaited at the end. One failing run does not keep the others from running.
-    let recipe (recipe: Recipe) (options: RunOptions) (reporter: IRunReporter) (stop: CancellationToken) : ExecuteResult =
+    let recipe
+        (recipe: Recipe)
+        (options: RunOptions)
+        (reporter: IRunReporter)
+        (stop: CancellationToken)
+        : ExecuteResult =
         let store = Store(Path.Combine(options.Results, recipe.Name))
         let stored = store.Load()
 
@@ -411,8 +449,7 @@ module Execute =
                     true
 
             let rec pass announced tasks =
-                let busy =
-                    tasks |> List.filter (fun task -> not interrupted && not (locked task))
+                let busy = tasks |> List.filter (fun task -> not interrupted && not (locked task))
 
                 if stop.IsCancellationRequested then
                     interrupted <- true

@@ -15,7 +15,7 @@ module Progress =
             $"{t.Minutes}:{t.Seconds:D2}"
 
     let private percent (x: float) =
-        (100. * x).ToString("F1", Globalization.CultureInfo.InvariantCulture)
+        x.ToString("F1", Globalization.CultureInfo.InvariantCulture)
 
     let private number (places: int) (x: float) =
         x.ToString($"F{places}", Globalization.CultureInfo.InvariantCulture)
@@ -38,7 +38,8 @@ module Progress =
 
         match inner with
         | :? SslResearch.Core.Data.DataException
-        | :? SslResearch.Core.Runtime.TorchRuntimeException -> inner.Message
+        | :? SslResearch.Core.Runtime.TorchRuntimeException
+        | :? TrainException -> inner.Message
         | _ -> $"{inner.GetType().Name}: {inner.Message}\n{inner.StackTrace}"
 
     /// Lines for a log file: one at each event, and one every few seconds of training.
@@ -60,15 +61,14 @@ module Progress =
 
             member _.Scoring what = write $"  scoring: {what}"
             member _.Finished run = write $"  done: {summary run}"
-            member _.Failed(title, seed, error) = write $"  FAILED: {title}, seed {seed}: {chain error}"
+
+            member _.Failed(title, seed, error) =
+                write $"  FAILED: {title}, seed {seed}: {chain error}"
+
             member _.Note text = write text
         }
 
-    type private RunTask =
-        {
-            Bar: ProgressTask
-            Title: string
-        }
+    type private RunTask = { Bar: ProgressTask; Title: string }
 
     /// A live bar on a terminal around the whole work.
     let live (work: IRunReporter -> 'Result) : 'Result =

@@ -26,7 +26,7 @@ module Render =
     let private longestColumn = 24
 
     let private percent (x: float) =
-        (100. * x).ToString("F1", Globalization.CultureInfo.InvariantCulture)
+        x.ToString("F1", Globalization.CultureInfo.InvariantCulture)
 
     let private digits (places: int) (x: float) =
         x.ToString($"F{places}", Globalization.CultureInfo.InvariantCulture)
@@ -72,21 +72,31 @@ module Render =
         |> fun (varying, constant) -> varying, constant |> List.map (fun (name, v) -> name, v |> List.pick id)
 
     let private missingNotes (stored: StoredRun list) (runs: Run list) =
+        let note words (pick: Run -> int list) =
+            let parts =
+                [
+                    for run in runs do
+                        match pick run with
+                        | [] -> ()
+                        | seeds ->
+                            let list = seeds |> List.map string |> String.concat ", "
+                            $"{run.Title} (seeds {list})"
+                ]
+
+            if parts.IsEmpty then
+                []
+            else
+                let list = parts |> String.concat "; "
+                [ $"{words}: {list}." ]
+
         [
-            for run in runs do
-                let there = ofRun stored run |> List.map _.Seed
+            yield! note "Not run yet" (fun run -> run.Seeds |> List.except (ofRun stored run |> List.map _.Seed))
 
-                match run.Seeds |> List.except there with
-                | [] -> ()
-                | lacking ->
-                    let list = lacking |> List.map string |> String.concat ", "
-                    $"Not run yet: {run.Title}, seeds {list}."
-
-            for run in runs do
-                let diverged = ofRun stored run |> List.filter (fun r -> r.Verdict = "diverged")
-
-                if not diverged.IsEmpty then
-                    $"Diverged and without scores: {run.Title}, seeds {seeds diverged}."
+            yield!
+                note "Diverged and without scores" (fun run ->
+                    ofRun stored run
+                    |> List.filter (fun r -> r.Verdict = "diverged")
+                    |> List.map _.Seed)
         ]
 
     let private short (hash: string) =
@@ -109,7 +119,10 @@ module Render =
                 let text = datasets |> String.concat "; "
                 $"Dataset and fingerprints: {text}."
 
-                if datasets.Length > 1 && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1 then
+                if
+                    datasets.Length > 1
+                    && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1
+                then
                     "Attention: the rows were measured on different data under one name."
 
                 let machines = list (fun p -> $"{p.Cpu}, {p.Cores} cores")
@@ -164,7 +177,10 @@ module Render =
                         list _.Verdict
                         (if trained then number 3 _.Training.Loss else missing)
                         (if trained then number 0 _.Training.Seconds else missing)
-                        (if trained then number 0 _.Training.ImagesPerSecond else missing)
+                        (if trained then
+                             number 0 _.Training.ImagesPerSecond
+                         else
+                             missing)
                         list (fun r -> r.Provenance.Commit + (if r.Provenance.Dirty then "+changes" else ""))
                     ]
             ]
@@ -201,14 +217,20 @@ module Render =
         match constant with
         | [] -> []
         | _ ->
-            let text = constant |> List.map (fun (name, value) -> $"{name} {value}") |> String.concat "; "
-            [ $"In all rows: {text}." ]
+            let text =
+                constant
+                |> List.map (fun (name, value) -> $"{name} {value}")
+                |> String.concat "; "
+
+            [ $"The same in every row that has it: {text}." ]
 
     let private comparison title (stored: StoredRun list) (runs: Run list) protocols =
         let varying, constant = facts runs
 
         let isLong (_, values) =
-            values |> List.choose id |> List.exists (fun (v: string) -> v.Length > longestColumn)
+            values
+            |> List.choose id
+            |> List.exists (fun (v: string) -> v.Length > longestColumn)
 
         let long, columns = varying |> List.partition isLong
 
@@ -263,7 +285,10 @@ module Render =
             Rows =
                 [
                     for i, row in List.indexed p.Rows do
-                        row :: [ for j in 0 .. width - 1 -> cell (ofRun stored p.Cells[i * width + j]) p.Protocol ]
+                        row
+                        :: [
+                            for j in 0 .. width - 1 -> cell (ofRun stored p.Cells[i * width + j]) p.Protocol
+                        ]
                 ]
             Notes =
                 [
@@ -329,7 +354,18 @@ module Render =
                 s
 
         let header =
-            [ "table"; "run"; "labels"; "run_id"; "protocol"; "n"; "mean"; "half_width_95"; "seeds"; "values" ]
+            [
+                "table"
+                "run"
+                "labels"
+                "run_id"
+                "protocol"
+                "n"
+                "mean"
+                "half_width_95"
+                "seeds"
+                "values"
+            ]
 
         header :: (tables |> List.collect _.Csv)
         |> List.map (List.map field >> String.concat ",")

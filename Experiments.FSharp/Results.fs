@@ -12,7 +12,7 @@ type Score =
     {
         /// Name of the protocol.
         Protocol: string
-        /// Accuracy on the test split, 0 … 1.
+        /// Accuracy on the test split in percent.
         Value: float
         /// What the protocol found on the way, by name (the L2 it chose, …).
         Details: (string * float) list

@@ -63,8 +63,8 @@ module Data =
         match data with
         | Shapes _ ->
             {
-                Mean = [ 0.5; 0.5; 0.5 ]
-                Std = [ 0.25; 0.25; 0.25 ]
+                Mean = [ 0.552; 0.518; 0.500 ]
+                Std = [ 0.253; 0.238; 0.242 ]
             }
         | Cifar10 ->
             {
@@ -221,7 +221,8 @@ type Train =
             ClipNorm = None
         }
 
-/// A linear classifier on frozen, standardised features; L2 chosen on a held-out part of the training split.
+/// A linear classifier on frozen, standardised features, by full-batch L-BFGS with at most Epochs passes; L2 chosen on a
+/// held-out part of the training split.
 type ProbeOptions =
     {
         Epochs: int
@@ -247,7 +248,7 @@ type ProtocolForms =
         Probe
             {
                 Epochs = epochs
-                L2Grid = defaultArg l2Grid [ 1e-6; 1e-5; 1e-4; 1e-3; 1e-2 ]
+                L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2 ]
                 HeldOut = defaultArg heldOut 0.1
             }
 
@@ -302,7 +303,7 @@ module Protocol =
             | Probe o ->
                 let grid = o.L2Grid |> List.map n |> String.concat ", "
 
-                $"logistic regression on standardised features, {o.Epochs} epochs, L2 from {{{grid}}} chosen on {n (100. * o.HeldOut)} %% of the training split"
+                $"logistic regression on standardised features (full-batch L-BFGS, at most {o.Epochs} passes), L2 from {{{grid}}} chosen on {n (100. * o.HeldOut)} %% of the training split"
             | At _ -> invalidOp "a scoring has no layer"
 
         $"{name protocol}: {score}; frozen features of layer {layer protocol}, all training images without augmentation as the bank, accuracy on the test split"

@@ -11,7 +11,10 @@ let simclr =
         Name = "SimCLR"
         Setting =
             { Compare.setting with
-                Train = { Compare.setting.Train with Epochs = 3 }
+                Train =
+                    { Compare.setting.Train with
+                        Epochs = 3
+                    }
                 Protocols = [ knn ]
                 Seeds = [ 0 ]
             }
@@ -20,10 +23,7 @@ let simclr =
 let temperatures =
     Axis.sweep "temperature" [ 0.1; 0.2; 0.5 ] (fun t e ->
         { e with
-            Method =
-                { SimClr.CpuCifar with
-                    Temperature = t
-                }
+            Method = { SimClr.CpuCifar with Temperature = t }
         })
 
 let recipe =

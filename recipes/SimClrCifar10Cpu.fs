@@ -47,7 +47,8 @@ let supervised =
 let recipe =
     {
         Name = "simclr-cifar10-cpu"
-        Summary = "CIFAR-10: SimCLR in 10 epochs on a CPU, beside raw pixels, random initialisation and supervised training"
+        Summary =
+            "CIFAR-10: SimCLR in 10 epochs on a CPU, beside raw pixels, random initialisation and supervised training"
         Tables =
             [
                 Table.compare

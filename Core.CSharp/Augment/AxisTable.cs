@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace SslResearch.Core.Augment;
 
 /// <summary>
@@ -18,7 +20,7 @@ internal unsafe struct AxisTable
     /// <summary>Results rounded up to whole blocks: the row length of <see cref="Weights"/>.</summary>
     public int Stride;
 
-    /// <summary>First source per result; positions beyond Length repeat the last.</summary>
+    /// <summary>First source per result, such that all taps lie inside; positions beyond Length repeat the last.</summary>
     public int* Start;
 
     /// <summary>(Taps, Stride).</summary>
@@ -31,6 +33,7 @@ internal unsafe struct AxisTable
     public static int Padded(int length) => (length + Block - 1) & ~(Block - 1);
 
     /// <summary>Fills the table for a box of <paramref name="source"/> elements; <paramref name="reverse"/> mirrors the result.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Build(int source, int length, Interpolation mode, bool reverse)
     {
         Length = length;
@@ -63,11 +66,15 @@ internal unsafe struct AxisTable
             var centre = scale * ((reverse ? length - 1 - at : at) + 0.5);
             var first = Math.Max((int)(centre - support + 0.5), 0);
             var count = Math.Min((int)(centre + support + 0.5), source) - first;
-            Start[i] = first;
+
+            // Near the end fewer taps are used: begin earlier, with weights 0, so that no tap lies beyond the source.
+            Start[i] = Math.Min(first, source - Taps);
+            var skipped = first - Start[i];
             var total = 0.0;
             for (var k = 0; k < Taps; k++)
             {
-                var weight = k < count ? Value(mode, (k + first - centre + 0.5) / stretch) : 0;
+                var used = k >= skipped && k < skipped + count;
+                var weight = used ? Value(mode, (k + Start[i] - centre + 0.5) / stretch) : 0;
                 total += weight;
                 Weights[(k * Stride) + i] = (float)weight;
             }

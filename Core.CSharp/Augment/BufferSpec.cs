@@ -10,5 +10,5 @@ namespace SslResearch.Core.Augment;
 public sealed record BufferSpec(string Name, torch.ScalarType Type, int RowsPerImage, IReadOnlyList<long> RowShape)
 {
     /// <summary>Elements in one row.</summary>
-    public long RowElements => RowShape.Aggregate(1L, (a, b) => a * b);
+    public long RowElements { get; } = RowShape.Aggregate(1L, (a, b) => a * b);
 }

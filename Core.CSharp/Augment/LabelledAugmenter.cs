@@ -4,7 +4,7 @@ using TorchSharp;
 namespace SslResearch.Core.Augment;
 
 /// <summary>One view of each image, with its label.</summary>
-public sealed class LabelledAugmenter : IAugmenter<LabelledView>
+public sealed class LabelledAugmenter : IAugmenter<LabelledView>, IViewSource
 {
     private readonly ViewPipeline pipeline;
 
@@ -23,6 +23,9 @@ public sealed class LabelledAugmenter : IAugmenter<LabelledView>
 
     /// <inheritdoc/>
     public IReadOnlyList<BufferSpec> Buffers { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<ViewPipeline> Views => [pipeline];
 
     /// <inheritdoc/>
     public void Render(in Sample sample, BatchMemory memory)

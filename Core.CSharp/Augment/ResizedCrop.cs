@@ -77,5 +77,5 @@ public sealed record ResizedCrop(
     }
 
     /// <inheritdoc/>
-    internal override string Describe(in OpDraw draw) => FormattableString.Invariant($"crop {draw.Width}x{draw.Height} at {draw.Left},{draw.Top}");
+    internal override string Describe(in OpDraw draw) => FormattableString.Invariant($"crop {draw.Width}x{draw.Height}+{draw.Left}+{draw.Top}");
 }

@@ -43,11 +43,7 @@ internal static unsafe class ScalarKernels
                 var sum = 0f;
                 for (var k = 0; k < table.Taps; k++)
                 {
-                    var weight = table.Weights[(k * table.Stride) + y];
-                    if (weight != 0)
-                    {
-                        sum += weight * source[((table.Start[y] + k) * stride) + x];
-                    }
+                    sum += table.Weights[(k * table.Stride) + y] * source[((table.Start[y] + k) * stride) + x];
                 }
 
                 target[(y * width) + x] = clamp ? Clamp(sum) : sum;

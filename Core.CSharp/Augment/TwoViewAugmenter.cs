@@ -4,7 +4,7 @@ using TorchSharp;
 namespace SslResearch.Core.Augment;
 
 /// <summary>Two views of each image, each by its own pipeline.</summary>
-public sealed class TwoViewAugmenter : IAugmenter<TwoViews>
+public sealed class TwoViewAugmenter : IAugmenter<TwoViews>, IViewSource
 {
     private readonly ViewPipeline first, second;
 
@@ -26,6 +26,9 @@ public sealed class TwoViewAugmenter : IAugmenter<TwoViews>
 
     /// <inheritdoc/>
     public IReadOnlyList<BufferSpec> Buffers { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<ViewPipeline> Views => [first, second];
 
     /// <inheritdoc/>
     public void Render(in Sample sample, BatchMemory memory)

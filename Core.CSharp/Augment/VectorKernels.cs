@@ -7,6 +7,7 @@ namespace SslResearch.Core.Augment;
 /// <summary>
 /// The SIMD kernels, sixteen floats at a time. Buffers have slack at their ends, so that whole blocks may be read and written there.
 /// Where Vector512 has no hardware the runtime makes two halves of it; without AVX2 the scalar twins serve.
+/// They are compiled fully at once: unoptimised code of this kind is fifty times slower, and a busy machine takes long to replace it.
 /// </summary>
 internal static unsafe partial class VectorKernels
 {
@@ -15,6 +16,7 @@ internal static unsafe partial class VectorKernels
     private static bool Accelerated => Avx2.IsSupported && Fma.IsSupported;
 
     /// <inheritdoc cref="ScalarKernels.LoadRow"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void LoadRow(byte* source, int width, int channels, float* rows, int rowStride)
     {
         if (!Accelerated || width < Block)
@@ -39,6 +41,7 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <inheritdoc cref="ScalarKernels.Horizontal"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Horizontal(float* source, float* target, in AxisTable table)
     {
         if (!Accelerated)
@@ -85,6 +88,7 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <inheritdoc cref="ScalarKernels.Vertical"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Vertical(float* source, int stride, float* target, int width, in AxisTable table, bool clamp)
     {
         if (!Accelerated)
@@ -96,7 +100,7 @@ internal static unsafe partial class VectorKernels
         var (taps, length) = (table.Taps, table.Length);
         for (var y = 0; y < length; y++)
         {
-            // Unused taps at the end have weight 0 and may lie beyond the last row.
+            // Most results need fewer taps than the longest.
             var used = taps;
             while (used > 1 && table.Weights[((used - 1) * table.Stride) + y] == 0)
             {
@@ -134,6 +138,7 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <inheritdoc cref="ScalarKernels.Pass"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Pass(float* source, float* target, int count, int step, float* half, int radius, bool round)
     {
         if (!Accelerated)

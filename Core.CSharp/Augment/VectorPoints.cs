@@ -45,6 +45,7 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <summary>Whole blocks of three planes; the sum of gray counts the first <paramref name="lanes"/> of each.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double Colour(
         float* source, int sourceStride, float* target, int targetStride, int count, int lanes, ReadOnlySpan<PointOp> program, ReadOnlySpan<float> scale, ReadOnlySpan<float> bias)
     {
@@ -130,6 +131,7 @@ internal static unsafe partial class VectorKernels
     }
 
     /// <summary>The same for one plane, where saturation, hue and gray do nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double Single(float* source, float* target, int count, int lanes, ReadOnlySpan<PointOp> program, float scale, float bias)
     {
         var top = Vector512.Create(255f);

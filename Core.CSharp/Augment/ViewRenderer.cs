@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using SslResearch.Core.Data;
 
 namespace SslResearch.Core.Augment;
@@ -9,6 +11,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
 
     private readonly int PlaneStride => WorkspaceNeed.Plane(height, width);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Run(
         ReadOnlySpan<byte> pixels, ImageShape source, ViewOp[] ops, in ViewParameters parameters, ReadOnlySpan<float> scaleBias, Span<float> view)
     {
@@ -34,6 +37,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
     /// Reads the image with the first crop and every mirroring up to the next turn or crop; mirrorings commute with all pixel steps and
     /// blurs, a crop does not. Returns the first operation that is not covered.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int Load(ReadOnlySpan<byte> pixels, ImageShape source, ViewOp[] ops, in ViewParameters parameters)
     {
         var box = new OpDraw { Height = source.Height, Width = source.Width };
@@ -143,6 +147,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
     }
 
     /// <summary>Runs the gathered steps; a contrast step ends a pass, since it needs the mean of what came before it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Flush(float* target, int targetStride, float* scaleBias)
     {
         var from = 0;
@@ -161,6 +166,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
         points = 0;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly double Pass(int from, int to, float* target, int targetStride, float* scaleBias)
     {
         var program = space.Points.AsSpan(from, to - from);
@@ -178,6 +184,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
     }
 
     /// <summary>The box of the stored image, resampled to (height, width), into the planes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Resample(ReadOnlySpan<byte> pixels, int sourceWidth, in OpDraw box, Interpolation mode, bool mirrorX, bool mirrorY)
     {
         space.X.Build(box.Width, width, mode, mirrorX);
@@ -207,6 +214,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
         Vertical(space.Planes, PlaneStride, box.Height, mode);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Horizontal(float* row, int channel, int y, int sourceHeight)
     {
         var target = space.Between + (channel * WorkspaceNeed.BetweenPlane(sourceHeight, width)) + (y * AxisTable.Padded(width));
@@ -220,6 +228,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Vertical(float* target, int targetStride, int sourceHeight, Interpolation mode)
     {
         var clamp = mode == Interpolation.Bicubic;
@@ -288,58 +297,99 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
 
     /// <summary>The filter in space.Half, along x and then y, each <paramref name="passes"/> times: as Pillow does on
     /// <paramref name="bytes"/> (edges repeated, rounded after every pass), or as torchvision does on floats (edges reflected).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Smooth(int radius, int passes, bool bytes)
     {
-        const int Block = AxisTable.Block;
-        const int Margin = Filter.MaxRadius * Block;
-        var (a, b) = ((nuint)(space.LineA + Margin), (nuint)(space.LineB + Margin));
         for (var c = 0; c < channels; c++)
         {
             var plane = space.Planes + (c * PlaneStride);
-            for (var y = 0; y < height; y++)
+            SmoothRows(plane, radius, passes, bytes);
+            SmoothColumns(plane, radius, passes, bytes);
+        }
+    }
+
+    /// <summary>Several rows at a time, one after the other in a line, with room for the edges of both between them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void SmoothRows(float* plane, int radius, int passes, bool bytes)
+    {
+        var stride = width + (2 * radius);
+        var most = Math.Max(1, WorkspaceNeed.LineFloats / stride);
+        for (var top = 0; top < height; top += most)
+        {
+            var rows = Math.Min(most, height - top);
+            var line = space.LineA + WorkspaceNeed.LineMargin;
+            for (var y = 0; y < rows; y++)
             {
-                new ReadOnlySpan<float>(plane + (y * width), width).CopyTo(new Span<float>((float*)a, width));
-                var result = Line((float*)a, (float*)b, width, 1, radius, passes, bytes);
-                new ReadOnlySpan<float>(result, width).CopyTo(new Span<float>(plane + (y * width), width));
+                Copy(plane + ((top + y) * width), line + (y * stride), width);
             }
 
-            for (var x = 0; x < width; x += Block)
+            line = Line(line, space.LineB + WorkspaceNeed.LineMargin, rows, stride, width, 1, radius, passes, bytes);
+            for (var y = 0; y < rows; y++)
             {
-                // Sixteen columns at a time; the last block may carry a few floats of the next row along, never back.
-                for (var y = 0; y < height; y++)
-                {
-                    new ReadOnlySpan<float>(plane + (y * width) + x, Block).CopyTo(new Span<float>((float*)a + (y * Block), Block));
-                }
-
-                var result = Line((float*)a, (float*)b, height, Block, radius, passes, bytes);
-                var columns = Math.Min(Block, width - x);
-                for (var y = 0; y < height; y++)
-                {
-                    new ReadOnlySpan<float>(result + (y * Block), columns).CopyTo(new Span<float>(plane + (y * width) + x, columns));
-                }
+                Copy(line + (y * stride), plane + ((top + y) * width), width);
             }
         }
     }
 
-    /// <summary>Filters a line of <paramref name="length"/> elements of <paramref name="step"/> floats each; the result is in one of the two.</summary>
-    private readonly float* Line(float* from, float* to, int length, int step, int radius, int passes, bool bytes)
+    /// <summary>Sixteen columns at a time; the last block may carry a few floats of the next row along, never back.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly void SmoothColumns(float* plane, int radius, int passes, bool bytes)
     {
+        const int Block = AxisTable.Block;
+        for (var x = 0; x < width; x += Block)
+        {
+            var line = space.LineA + WorkspaceNeed.LineMargin;
+            for (var y = 0; y < height; y++)
+            {
+                Vector512.Load(plane + (y * width) + x).Store(line + (y * Block));
+            }
+
+            line = Line(line, space.LineB + WorkspaceNeed.LineMargin, 1, 0, height, Block, radius, passes, bytes);
+            var columns = Math.Min(Block, width - x);
+            for (var y = 0; y < height; y++)
+            {
+                Copy(line + (y * Block), plane + (y * width) + x, columns);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Copy(float* from, float* to, int count)
+    {
+        var i = 0;
+        for (; i + AxisTable.Block <= count; i += AxisTable.Block)
+        {
+            Vector512.Load(from + i).Store(to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = from[i];
+        }
+    }
+
+    /// <summary>
+    /// Filters <paramref name="lines"/> lines, <paramref name="stride"/> floats apart, of <paramref name="length"/> elements of
+    /// <paramref name="step"/> floats, 1 or a block; the result is in one of the two buffers.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private readonly float* Line(float* from, float* to, int lines, int stride, int length, int step, int radius, int passes, bool bytes)
+    {
+        var count = ((lines - 1) * stride) + (length * step);
         for (var pass = 0; pass < passes; pass++)
         {
-            for (var j = 1; j <= radius; j++)
+            for (var i = 0; i < lines; i++)
             {
-                var (before, after) = bytes ? (0, length - 1) : (j, length - 1 - j);
-                new ReadOnlySpan<float>(from + (before * step), step).CopyTo(new Span<float>(from - (j * step), step));
-                new ReadOnlySpan<float>(from + (after * step), step).CopyTo(new Span<float>(from + ((length - 1 + j) * step), step));
+                Edges(from + (i * stride), length, step, radius, bytes);
             }
 
             if (scalar)
             {
-                ScalarKernels.Pass(from, to, length * step, step, space.Half, radius, bytes);
+                ScalarKernels.Pass(from, to, count, step, space.Half, radius, bytes);
             }
             else
             {
-                VectorKernels.Pass(from, to, AxisTable.Padded(length * step), step, space.Half, radius, bytes);
+                VectorKernels.Pass(from, to, AxisTable.Padded(count), step, space.Half, radius, bytes);
             }
 
             var swap = from;
@@ -348,5 +398,26 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
         }
 
         return from;
+    }
+
+    /// <summary>Fills the room before and after a line: with its end elements, or mirrored about them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Edges(float* line, int length, int step, int radius, bool repeat)
+    {
+        for (var j = 1; j <= radius; j++)
+        {
+            var before = repeat ? 0 : j;
+            var after = repeat ? length - 1 : length - 1 - j;
+            if (step == 1)
+            {
+                line[-j] = line[before];
+                line[length - 1 + j] = line[after];
+            }
+            else
+            {
+                Vector512.Load(line + (before * step)).Store(line - (j * step));
+                Vector512.Load(line + (after * step)).Store(line + ((length - 1 + j) * step));
+            }
+        }
     }
 }

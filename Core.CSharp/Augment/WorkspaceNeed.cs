@@ -6,6 +6,12 @@ internal record struct WorkspaceNeed
     public const int TailFloats = 4 * AxisTable.Block;
     public const int HalfFloats = 64;
 
+    /// <summary>Room for the edges at both ends of a line.</summary>
+    public const int LineMargin = Filter.MaxRadius * AxisTable.Block;
+
+    /// <summary>Least length of a line; two of them fit a core's nearest cache.</summary>
+    public const int LineFloats = 3072;
+
     /// <summary>Channels × (largest image + slack).</summary>
     public int Image { get; private set; }
 
@@ -45,7 +51,7 @@ internal record struct WorkspaceNeed
     public void Hold(int channels, int height, int width)
     {
         Image = Math.Max(Image, channels * Plane(height, width));
-        var longest = Math.Max(AxisTable.Padded(width), height * AxisTable.Block);
-        Line = Math.Max(Line, longest + (2 * Filter.MaxRadius * AxisTable.Block) + Workspace.Slack);
+        var longest = Math.Max(LineFloats, Math.Max(AxisTable.Padded(width), height * AxisTable.Block));
+        Line = Math.Max(Line, longest + (2 * LineMargin) + Workspace.Slack);
     }
 }

@@ -54,7 +54,7 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
 
         for (var i = 0; i < followers.Length; i++)
         {
-            followers[i] = followers[i] with { Momentum = (float)momenta[i], Rest = (float)(1 - momenta[i]) };
+            followers[i] = followers[i] with { Scalars = new FollowScalars((float)momenta[i], (float)(1 - momenta[i])) };
         }
 
         var scale = 1.0;
@@ -146,24 +146,33 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
         {
             var (segment, start, count) = chunks[i];
             var decay = (float)decays[segment];
+            var first = 0;
+            while (first < followers.Length && !followers[first].Has(start))
+            {
+                first++;
+            }
+
+            var teacher = first < followers.Length ? followers[first].At(start) : null;
+            var follow = first < followers.Length ? followers[first].Scalars : default;
+            float* w = weights + start, g = gradients + start, s = state[0] + start;
             switch (options)
             {
                 case AdamWOptions:
-                    UpdateKernels.Adam(weights + start, gradients + start, state[0] + start, state[1] + start, count, adam with { Shrink = (float)(1 - (rate * decays[segment])) });
+                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { Shrink = (float)(1 - (rate * decays[segment])) }, follow);
                     break;
                 case AdamOptions:
-                    UpdateKernels.Adam(weights + start, gradients + start, state[0] + start, state[1] + start, count, adam with { Decay = decay, Shrink = 1 });
+                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { Decay = decay }, follow);
                     break;
                 default:
-                    UpdateKernels.Sgd(weights + start, gradients + start, state[0] + start, count, sgd with { Decay = decay, Local = locals[segment] });
+                    UpdateKernels.Sgd(w, g, s, teacher, count, sgd with { Decay = decay, Local = locals[segment] }, follow);
                     break;
             }
 
-            foreach (var follower in followers)
+            for (var f = first + 1; f < followers.Length; f++)
             {
-                if (start >= follower.Start && start < follower.End)
+                if (followers[f].Has(start))
                 {
-                    UpdateKernels.Follow(follower.Values + (start - follower.Start), weights + start, count, follower.Momentum, follower.Rest);
+                    UpdateKernels.Follow(followers[f].At(start), weights + start, count, followers[f].Scalars);
                 }
             }
         }
@@ -181,13 +190,15 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
 
     private readonly record struct Chunk(int Segment, long Start, long Count);
 
-    private readonly record struct Follower(IntPtr Address, long Start, long End, float Momentum, float Rest)
+    private readonly record struct Follower(IntPtr Address, long Start, long End, FollowScalars Scalars)
     {
         public Follower(float* values, long start, long end)
-            : this((IntPtr)values, start, end, 1, 0)
+            : this((IntPtr)values, start, end, new FollowScalars(1, 0))
         {
         }
 
-        public float* Values => (float*)Address;
+        public bool Has(long element) => element >= Start && element < End;
+
+        public float* At(long element) => (float*)Address + (element - Start);
     }
 }

@@ -3,7 +3,7 @@ using System.Numerics;
 namespace SslResearch.Core.Training;
 
 /// <summary>
-/// Element-wise parts of an update over one chunk; lengths are multiples of <see cref="FlatParameters.Alignment"/>, so that there are no tails.
+/// Element-wise parts of an update over one chunk, a teacher (null for none) followed in the same pass; lengths are multiples of <see cref="FlatParameters.Alignment"/>, so that there are no tails.
 /// Each rounds as torch's own vector operations do (multiply-add fused where torch fuses), and each element's result is independent of the vector width.
 /// </summary>
 internal static unsafe class UpdateKernels
@@ -25,7 +25,7 @@ internal static unsafe class UpdateKernels
     }
 
     /// <summary>g' = (scale·g + decay·w)·local; v ← momentum·v + g'; w ← w − rate·(v, or g' + momentum·v); g ← 0.</summary>
-    public static void Sgd(float* w, float* g, float* v, long count, in SgdScalars s)
+    public static void Sgd(float* w, float* g, float* v, float* t, long count, in SgdScalars s, in FollowScalars f)
     {
         var scale = new Vector<float>(s.Scale);
         var decay = new Vector<float>(s.Decay);
@@ -33,22 +33,29 @@ internal static unsafe class UpdateKernels
         var momentum = new Vector<float>(s.Momentum);
         var rate = new Vector<float>(-s.Rate);
         var nesterov = s.Nesterov;
+        var keep = new Vector<float>(f.Momentum);
+        var take = new Vector<float>(f.Rest);
         for (var i = 0L; i < count; i += Vector<float>.Count)
         {
             var weight = Vector.Load(w + i);
             var gradient = Vector.FusedMultiplyAdd(weight, decay, Vector.Load(g + i) * scale) * local;
             var velocity = (Vector.Load(v + i) * momentum) + gradient;
             var direction = nesterov ? Vector.FusedMultiplyAdd(velocity, momentum, gradient) : velocity;
+            weight = Vector.FusedMultiplyAdd(direction, rate, weight);
             Vector.Store(velocity, v + i);
-            Vector.Store(Vector.FusedMultiplyAdd(direction, rate, weight), w + i);
+            Vector.Store(weight, w + i);
             Vector.Store(Vector<float>.Zero, g + i);
+            if (t != null)
+            {
+                Vector.Store(Vector.FusedMultiplyAdd(weight, take, Vector.Load(t + i) * keep), t + i);
+            }
         }
     }
 
     /// <summary>
     /// g' = scale·g + decay·w; m ← β₁m + (1−β₁)g'; v ← β₂v + (1−β₂)g'²; w ← shrink·w − stepSize·m / (√v·root + ε); g ← 0.
     /// </summary>
-    public static void Adam(float* w, float* g, float* m, float* v, long count, in AdamScalars s)
+    public static void Adam(float* w, float* g, float* m, float* v, float* t, long count, in AdamScalars s, in FollowScalars f)
     {
         var scale = new Vector<float>(s.Scale);
         var decay = new Vector<float>(s.Decay);
@@ -60,6 +67,8 @@ internal static unsafe class UpdateKernels
         var root = new Vector<float>(s.Root);
         var epsilon = new Vector<float>(s.Epsilon);
         var step = new Vector<float>(-s.StepSize);
+        var keep = new Vector<float>(f.Momentum);
+        var take = new Vector<float>(f.Rest);
         for (var i = 0L; i < count; i += Vector<float>.Count)
         {
             var weight = Vector.Load(w + i);
@@ -69,16 +78,21 @@ internal static unsafe class UpdateKernels
             var denominator = (Vector.SquareRoot(variance) * root) + epsilon;
             Vector.Store(mean, m + i);
             Vector.Store(variance, v + i);
-            Vector.Store((weight * shrink) + (step * mean / denominator), w + i);
+            weight = (weight * shrink) + (step * mean / denominator);
+            Vector.Store(weight, w + i);
             Vector.Store(Vector<float>.Zero, g + i);
+            if (t != null)
+            {
+                Vector.Store(Vector.FusedMultiplyAdd(weight, take, Vector.Load(t + i) * keep), t + i);
+            }
         }
     }
 
-    /// <summary>t ← momentum·t + (1−momentum)·w.</summary>
-    public static void Follow(float* t, float* w, long count, float momentum, float rest)
+    /// <summary>t ← momentum·t + (1−momentum)·w, for further teachers.</summary>
+    public static void Follow(float* t, float* w, long count, in FollowScalars f)
     {
-        var keep = new Vector<float>(momentum);
-        var take = new Vector<float>(rest);
+        var keep = new Vector<float>(f.Momentum);
+        var take = new Vector<float>(f.Rest);
         for (var i = 0L; i < count; i += Vector<float>.Count)
         {
             Vector.Store(Vector.FusedMultiplyAdd(Vector.Load(w + i), take, Vector.Load(t + i) * keep), t + i);
@@ -87,6 +101,8 @@ internal static unsafe class UpdateKernels
 }
 
 internal readonly record struct SgdScalars(float Rate, float Momentum, float Scale, float Decay, float Local, bool Nesterov);
+
+internal readonly record struct FollowScalars(float Momentum, float Rest);
 
 internal readonly record struct AdamScalars(
     float StepSize, float Beta1, float Rest1, float Beta2, float Rest2, float Root, float Epsilon, float Scale, float Decay, float Shrink);

@@ -179,6 +179,21 @@ let tests =
                 Expect.equal torch.Tensor.TotalCount live "live tensors"
             }
 
+            test "a batch leaves no garbage per image" {
+                use store = store 256
+                use loader = new Loader<TwoViews>(store, two (), LoaderOptions(128, 1UL, 2, 2, true), torch.CPU)
+
+                let go n =
+                    for _ in 1..n do
+                        loader.Next() |> ignore
+
+                go 20
+                let before = GC.GetTotalAllocatedBytes true
+                go 40
+                let perImage = float (GC.GetTotalAllocatedBytes true - before) / (40. * 128.)
+                Expect.isLessThan perImage 16. "bytes per image"
+            }
+
             test "a bad image is named" {
                 use store = store 50
 

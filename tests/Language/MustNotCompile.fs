@@ -44,9 +44,7 @@ let private snippets =
         "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Supervised }",
         [ "FS0001" ]
 
-        "a method of other views, put into a copy",
-        "let e = { contrastive with Method = Supervised }",
-        [ "FS0001" ]
+        "a method of other views, put into a copy", "let e = { contrastive with Method = Supervised }", [ "FS0001" ]
 
         "an augmentation of other views",
         "let e : Experiment<SslResearch.Core.Views.LabelledView> = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Supervised }",
@@ -70,9 +68,7 @@ let private snippets =
 
         "an operation among protocols", "let s = { setting with Protocols = [ Flip 0.5 ] }", [ "FS0193" ]
 
-        "a run made by hand",
-        "let r : Run = { name = \"x\" }",
-        [ "FS1093" ]
+        "a run made by hand", "let r : Run = { name = \"x\" }", [ "FS1093" ]
     ]
 
 let private compiler () =

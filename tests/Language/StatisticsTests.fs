@@ -1,0 +1,52 @@
+module Tests.Language.StatisticsTests
+
+open System
+open Expecto
+open SslResearch
+
+let private near (expected: float) (actual: float) what =
+    Expect.isTrue
+        (abs (actual - expected) <= 1e-9 * max 1. (abs expected))
+        $"{what}: expected {expected}, received {actual}"
+
+[<Tests>]
+let tests =
+    testList
+        "statistics"
+        [
+            test "quantiles of Student's t have closed forms for 1, 2 and 4 degrees of freedom" {
+                let p = 0.975
+                near (tan (Math.PI * (p - 0.5))) (Statistics.quantile 2) "1"
+                near ((2. * p - 1.) * sqrt (2. / (4. * p * (1. - p)))) (Statistics.quantile 3) "2"
+                let a = 4. * p * (1. - p)
+                let q = cos (acos (sqrt a) / 3.) / sqrt a
+                near (2. * sqrt (q - 1.)) (Statistics.quantile 5) "4"
+            }
+
+            test "two values: the interval is t times half their distance" {
+                let e = (Statistics.estimate [ 60.; 62. ]).Value
+                near 61. e.Mean "mean"
+                near (tan (Math.PI * 0.475)) e.Half.Value "half width: deviation √2, over √2"
+                Expect.equal e.Count 2 "count"
+            }
+
+            test "equal values have no width" {
+                near 0. (Statistics.estimate [ 5.; 5.; 5. ]).Value.Half.Value "half width"
+            }
+
+            test "one value has no interval, none has no estimate" {
+                Expect.equal (Statistics.estimate [ 5. ]) (Some { Mean = 5.; Half = None; Count = 1 }) "one"
+                Expect.equal (Statistics.estimate []) None "none"
+            }
+
+            test "a large common part costs no digits" {
+                let e = (Statistics.estimate [ 1e9 + 1.; 1e9 + 2.; 1e9 + 3. ]).Value
+                near (Statistics.quantile 3 / sqrt 3.) e.Half.Value "half width"
+            }
+
+            test "medians" {
+                Expect.equal (Statistics.median [ 3.; 1.; 2. ]) (Some 2.) "odd"
+                Expect.equal (Statistics.median [ 4.; 1.; 2.; 3. ]) (Some 2.5) "even"
+                Expect.equal (Statistics.median []) None "none"
+            }
+        ]
