@@ -148,10 +148,14 @@ let stored (arguments: string list) =
 [<Literal>]
 let Interrupted = 130
 
+[<Literal>]
+let WrongUsage = 2
+
+let sslrProgram = inRoot "recipes/bin/Release/net10.0/sslr.dll"
+
 /// What `sslr list RECIPE` names: id, title, and whether a seed is still to be done.
 let runsOf recipe results =
-    let listed =
-        output "dotnet" ([ inRoot "recipes/bin/Release/net10.0/sslr.dll"; "list"; recipe ] @ results)
+    let listed = output "dotnet" ([ sslrProgram; "list"; recipe ] @ results)
 
     Regex.Matches(listed, @"^  (?<id>[0-9a-f]{8,})  (?<title>.*)  \(seeds (?<seeds>.*)\)$", RegexOptions.Multiline)
     |> Seq.map (fun m -> m.Groups["id"].Value, m.Groups["title"].Value)
@@ -177,28 +181,30 @@ let sweep (arguments: string list) =
     use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, pass PosixSignal.SIGINT)
     use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, pass PosixSignal.SIGTERM)
 
-    let failures =
+    let outcomes =
         [
             for id, title in runsOf recipe results do
                 if not stopped then
                     eprintfn $"{id}  {title}"
-                    let words = [ inRoot "recipes/bin/Release/net10.0/sslr.dll"; "run"; recipe; "--only"; id ]
+                    let words = [ sslrProgram; "run"; recipe; "--only"; id ]
                     use running = start caller "dotnet" (words @ options) false
                     child <- Some running
                     running.WaitForExit()
                     child <- None
-
-                    match running.ExitCode with
-                    | 0 -> ()
-                    | Interrupted -> stopped <- true
-                    | 2 -> fail 2 "the sweep was called with wrong options."
-                    | _ -> title
+                    stopped <- stopped || running.ExitCode = Interrupted
+                    title, running.ExitCode
         ]
 
     if stopped then
         fail Interrupted "the sweep was interrupted; the same command goes on."
 
-    for title in failures do
+    // A run that has none of the wanted seeds is wrong usage for itself, but not for the sweep.
+    if outcomes |> List.forall (fun (_, code) -> code = WrongUsage) then
+        fail WrongUsage $"'{recipe}' has no run for these options."
+
+    let failures = outcomes |> List.filter (fun (_, code) -> code <> 0 && code <> WrongUsage)
+
+    for title, _ in failures do
         eprintfn $"failed: {title}"
 
     if not failures.IsEmpty then
@@ -206,7 +212,7 @@ let sweep (arguments: string list) =
 
 let format (fantomas: string list) (whitespace: string list) =
     let fsharp =
-        [ "build.fsx"; "Experiments.FSharp"; "recipes"; "tests"; "benchmarks" ]
+        [ "build.fsx"; "Experiments.FSharp"; "recipes"; "tests" ]
         |> List.filter (fun path -> Path.Exists(inRoot path))
 
     run "dotnet" ([ "fantomas" ] @ fantomas @ fsharp)

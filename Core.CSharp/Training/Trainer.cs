@@ -58,6 +58,7 @@ public static class Trainer
             File.Delete(left);
         }
 
+        ResetPeakMemory();
         var notes = new List<string>();
         using var state = new TrainState<TViews>(method, data, augmenter, options, device);
         state.Restore(notes.Add);
@@ -114,7 +115,24 @@ public static class Trainer
         }
     }
 
-    /// <summary>Largest resident set of this process in bytes (VmHWM where there is /proc).</summary>
+    /// <summary>Starts VmHWM anew, so that runs of one process do not report each other's peaks (man 5 proc, clear_refs).</summary>
+    private static void ResetPeakMemory()
+    {
+        const string ClearReferences = "/proc/self/clear_refs";
+        try
+        {
+            if (File.Exists(ClearReferences))
+            {
+                File.WriteAllText(ClearReferences, "5");
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A kernel without it: the peak is then that of the whole process.
+        }
+    }
+
+    /// <summary>Largest resident set since the training began, in bytes (VmHWM where there is /proc).</summary>
     private static long PeakMemory()
     {
         const string Status = "/proc/self/status";

@@ -44,6 +44,15 @@ let private result results =
         Starts = run.Provenance.Starts
     }
 
+/// Step of the newest checkpoint; 0 where there is none.
+let private newestStep results =
+    if Directory.Exists results then
+        Directory.GetFiles(results, "step-*.safetensors", SearchOption.AllDirectories)
+        |> Array.map (fun f -> int64 (Path.GetFileNameWithoutExtension(f).Substring 5))
+        |> Array.fold max 0L
+    else
+        0L
+
 let private complete results extra =
     let code, output = TinyRecipe.finish (TinyRecipe.start (arguments results extra))
     Expect.equal code 0 output
@@ -56,38 +65,33 @@ let tests =
         [ test "killed at random points, ends bit-identical to the run that was not; so with other worker counts" {
               inFolder (fun root ->
                   let folder name = Path.Combine(root, name)
-                  let clock = Stopwatch.StartNew()
                   let whole = complete (folder "whole") [ "--workers"; "1" ]
-                  let wholeTime = clock.Elapsed
                   Expect.isGreaterThan (whole.Metrics.Split('\n').Length) 3 "metrics were written"
 
                   let workers = complete (folder "workers") [ "--workers"; "3" ]
                   Expect.equal workers whole "another number of loader workers"
 
-                  // Delays are drawn from a fixed position; where a kill lands still varies with the machine.
-                  let mutable delays = Philox(20UL, RandomPurpose.Evaluation)
+                  // Each start is killed a random moment after a random checkpoint; the first before there is any.
+                  let mutable draws = Philox(20UL, RandomPurpose.Evaluation)
                   let killed = folder "killed"
-                  let mutable kills = 0
-                  let mutable fin = false
+                  let targets = 0L :: List.sort [ for _ in 1..4 -> 7L + int64 (draws.NextBelow 90u) ]
 
-                  while not fin do
+                  for target in targets do
                       use child = TinyRecipe.start (arguments killed [ "--workers"; "2" ])
-                      let output = child.StandardOutput.ReadToEndAsync()
-                      let errors = child.StandardError.ReadToEndAsync()
-                      let delay = wholeTime * delays.NextDouble(0.35, 1.)
+                      let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
 
-                      if kills < 6 && not (child.WaitForExit delay) then
-                          child.Kill()
-                          child.WaitForExit()
-                          kills <- kills + 1
-                      else
-                          child.WaitForExit()
-                          Expect.equal child.ExitCode 0 (output.Result + errors.Result)
-                          fin <- true
+                      while newestStep killed < target && not ended.IsCompleted do
+                          Thread.Sleep 1
 
-                  let resumed = result killed
-                  Expect.isGreaterThan kills 0 "it was killed at least once"
-                  Expect.equal resumed.Starts (kills + 1) "the record says how often it was started"
+                      Thread.Sleep(int (draws.NextBelow(if target = 0L then 400u else 40u)))
+                      Expect.isFalse ended.IsCompleted $"still running at step {target}"
+                      child.Kill()
+                      Expect.notEqual (fst ended.Result) 0 "killed"
+
+                  let resumed = complete killed [ "--workers"; "2" ]
+                  let kills = targets.Length
+                  // The first kill may come before the process counts itself.
+                  Expect.isTrue (resumed.Starts = kills + 1 || resumed.Starts = kills) $"{resumed.Starts} starts are recorded"
                   Expect.equal { resumed with Starts = 1 } whole $"after {kills} kills")
           }
 
@@ -98,11 +102,7 @@ let tests =
                   use child = TinyRecipe.start (arguments results [])
                   let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
 
-                  let trained () =
-                      Directory.Exists results
-                      && Directory.GetFiles(results, "step-*.safetensors", SearchOption.AllDirectories).Length > 0
-
-                  while not (trained ()) && not ended.IsCompleted do
+                  while newestStep results = 0L && not ended.IsCompleted do
                       Thread.Sleep 5
 
                   use kill = nonNull (Process.Start("kill", [ "-TERM"; string child.Id ]))
