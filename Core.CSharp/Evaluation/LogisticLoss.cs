@@ -45,16 +45,17 @@ internal sealed class LogisticLoss : IDisposable
         var weightGradient = zeros_like(weight);
         var biasGradient = zeros_like(bias);
         var total = zeros(1, ScalarType.Float64);
+        var transposed = weight.t().contiguous().t(); // (d, classes): with few classes the products are several times faster in this layout
         for (long at = 0; at < count; at += chunk)
         {
             using var part = NewDisposeScope();
             var length = Math.Min(chunk, count - at);
             var x = rows.narrow(0, at, length);
             var y = labels.narrow(0, at, length).unsqueeze(1); // (n, 1)
-            var scores = nn.functional.log_softmax(addmm(bias, x, weight, 1, 1), 1); // (n, classes)
+            var scores = nn.functional.log_softmax(x.mm(transposed).add_(bias), 1); // (n, classes)
             total.sub_(scores.gather(1, y).sum(ScalarType.Float64));
             scores.exp_().scatter_add_(1, y, full(length, 1, -1f)); // probabilities minus targets
-            weightGradient.add_(x.t().mm(scores));
+            weightGradient.add_(scores.t().mm(x).t());
             biasGradient.add_(scores.sum([0L]));
         }
 
