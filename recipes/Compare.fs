@@ -14,7 +14,11 @@ let setting =
                     Seed = 1UL
                 }
         Backbone = SmallResNet
-        Train = { Train.CpuScale with Epochs = 9 }
+        Train =
+            { Train.CpuScale with
+                Epochs = 20
+                BatchSize = 128
+            }
         Protocols = [ Knn(k = 20, temperature = 0.1); LinearProbe(epochs = 100) ]
         Seeds = [ 0; 1; 2 ]
     }
@@ -40,7 +44,7 @@ let supervised =
         Name = "supervised"
         Setting =
             { setting with
-                Train = { setting.Train with Epochs = 6 }
+                Train = { setting.Train with Epochs = 10 }
             }
         Augment = labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]
         Method = Supervised

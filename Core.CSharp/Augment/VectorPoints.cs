@@ -67,46 +67,46 @@ internal static unsafe partial class VectorKernels
                 {
                     case PointKind.Brightness:
                     case PointKind.Contrast:
-                    {
-                        var rest = Vector512.Create(op.B);
-                        r = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, r, rest), zero), top);
-                        g = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, g, rest), zero), top);
-                        b = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, b, rest), zero), top);
-                        break;
-                    }
+                        {
+                            var rest = Vector512.Create(op.B);
+                            r = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, r, rest), zero), top);
+                            g = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, g, rest), zero), top);
+                            b = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, b, rest), zero), top);
+                            break;
+                        }
 
                     case PointKind.Saturation:
-                    {
-                        var luma = Vector512.FusedMultiplyAdd(red, r, Vector512.FusedMultiplyAdd(green, g, blue * b));
-                        var rest = (one - a) * luma;
-                        r = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, r, rest), zero), top);
-                        g = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, g, rest), zero), top);
-                        b = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, b, rest), zero), top);
-                        break;
-                    }
+                        {
+                            var luma = Vector512.FusedMultiplyAdd(red, r, Vector512.FusedMultiplyAdd(green, g, blue * b));
+                            var rest = (one - a) * luma;
+                            r = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, r, rest), zero), top);
+                            g = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, g, rest), zero), top);
+                            b = Vector512.MinNative(Vector512.MaxNative(Vector512.FusedMultiplyAdd(a, b, rest), zero), top);
+                            break;
+                        }
 
                     case PointKind.Hue:
-                    {
-                        var high = Vector512.MaxNative(r, Vector512.MaxNative(g, b));
-                        var low = Vector512.MinNative(r, Vector512.MinNative(g, b));
-                        var chroma = high - low;
+                        {
+                            var high = Vector512.MaxNative(r, Vector512.MaxNative(g, b));
+                            var low = Vector512.MinNative(r, Vector512.MinNative(g, b));
+                            var chroma = high - low;
 
-                        // Gray pixels have chroma 0 and numerators 0: any divisor serves.
-                        var inverse = one / Vector512.MaxNative(chroma, Vector512.Create(1e-20f));
-                        var isRed = Vector512.Equals(high, r);
-                        var isGreen = Vector512.Equals(high, g);
-                        var difference = Vector512.ConditionalSelect(isRed, g - b, Vector512.ConditionalSelect(isGreen, b - r, r - g));
-                        var sector = Vector512.ConditionalSelect(isRed, zero, Vector512.ConditionalSelect(isGreen, two, Vector512.Create(4f)));
-                        var hue = Vector512.FusedMultiplyAdd(difference, inverse, sector + a);
-                        hue -= Vector512.Floor(hue * Vector512.Create(1 / 6f)) * Vector512.Create(6f);
-                        var x = Vector512.Abs(hue - Vector512.Create(3f)) - one;
-                        var y = two - Vector512.Abs(hue - two);
-                        var z = two - Vector512.Abs(hue - Vector512.Create(4f));
-                        r = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(x, zero), one), low);
-                        g = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(y, zero), one), low);
-                        b = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(z, zero), one), low);
-                        break;
-                    }
+                            // Gray pixels have chroma 0 and numerators 0: any divisor serves.
+                            var inverse = one / Vector512.MaxNative(chroma, Vector512.Create(1e-20f));
+                            var isRed = Vector512.Equals(high, r);
+                            var isGreen = Vector512.Equals(high, g);
+                            var difference = Vector512.ConditionalSelect(isRed, g - b, Vector512.ConditionalSelect(isGreen, b - r, r - g));
+                            var sector = Vector512.ConditionalSelect(isRed, zero, Vector512.ConditionalSelect(isGreen, two, Vector512.Create(4f)));
+                            var hue = Vector512.FusedMultiplyAdd(difference, inverse, sector + a);
+                            hue -= Vector512.Floor(hue * Vector512.Create(1 / 6f)) * Vector512.Create(6f);
+                            var x = Vector512.Abs(hue - Vector512.Create(3f)) - one;
+                            var y = two - Vector512.Abs(hue - two);
+                            var z = two - Vector512.Abs(hue - Vector512.Create(4f));
+                            r = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(x, zero), one), low);
+                            g = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(y, zero), one), low);
+                            b = Vector512.FusedMultiplyAdd(chroma, Vector512.MinNative(Vector512.MaxNative(z, zero), one), low);
+                            break;
+                        }
 
                     case PointKind.Gray:
                         r = Vector512.FusedMultiplyAdd(red, r, Vector512.FusedMultiplyAdd(green, g, blue * b));

@@ -5,15 +5,19 @@ open SslResearch.Core.Models.Layers
 open TorchSharp
 
 let private channelsLast (t: torch.Tensor) =
-    t.permute(0L, 2L, 3L, 1L).contiguous().permute (0L, 3L, 1L, 2L)
+    t.permute(0L, 2L, 3L, 1L).contiguous().permute(0L, 3L, 1L, 2L)
 
-let private floats (t: torch.Tensor) = t.detach().contiguous().cpu().data<float32>().ToArray()
+let private floats (t: torch.Tensor) =
+    t.detach().contiguous().cpu().data<float32>().ToArray()
 
 /// Output, gradients and running statistics of one call, by the fused operation or by torch's separate ones.
 let private results fused (channels: int64) residual relu =
     torch.manual_seed 1L |> ignore
-    let images () = channelsLast (torch.randn(9L, channels, 5L, 7L).mul(2.f.ToScalar()).add (3.f.ToScalar()))
-    let leaf (t: torch.Tensor) = t.detach().clone().requires_grad_ ()
+
+    let images () =
+        channelsLast (torch.randn(9L, channels, 5L, 7L).mul(2.f.ToScalar()).add(3.f.ToScalar()))
+
+    let leaf (t: torch.Tensor) = t.detach().clone().requires_grad_()
     let x, r = leaf (images ()), leaf (images ())
     let weight, bias = leaf (torch.randn channels), leaf (torch.randn channels)
     let outer = images ()
@@ -27,77 +31,81 @@ let private results fused (channels: int64) residual relu =
             let y = if residual then y + r else y
             if relu then torch.nn.functional.relu y else y
 
-    (y * outer).sum().backward ()
+    (y * outer).sum().backward()
 
-    [ "output", floats y
-      "input gradient", floats x.grad
-      "weight gradient", floats weight.grad
-      "bias gradient", floats bias.grad
-      if residual then
-          "residual gradient", floats r.grad
-      "running mean", floats mean
-      "running variance", floats variance ]
+    [
+        "output", floats y
+        "input gradient", floats x.grad
+        "weight gradient", floats weight.grad
+        "bias gradient", floats bias.grad
+        if residual then
+            "residual gradient", floats r.grad
+        "running mean", floats mean
+        "running variance", floats variance
+    ]
 
 [<Tests>]
 let tests =
     testList
         "fused norm"
-        [ for channels in [ 2L; 13L; 16L; 48L; 67L ] do
-              for residual in [ false; true ] do
-                  for relu in [ false; true ] do
-                      test $"agrees with torch at {channels} channels, residual {residual}, relu {relu}" {
-                          use _scope = torch.NewDisposeScope()
+        [
+            for channels in [ 2L; 13L; 16L; 48L; 67L ] do
+                for residual in [ false; true ] do
+                    for relu in [ false; true ] do
+                        test $"agrees with torch at {channels} channels, residual {residual}, relu {relu}" {
+                            use _scope = torch.NewDisposeScope()
 
-                          for (name, got), (_, expected) in
-                              List.zip (results true channels residual relu) (results false channels residual relu) do
-                              let largest = expected |> Array.fold (fun m v -> max m (abs v)) 1e-3f
+                            for (name, got), (_, expected) in
+                                List.zip (results true channels residual relu) (results false channels residual relu) do
+                                let largest = expected |> Array.fold (fun m v -> max m (abs v)) 1e-3f
 
-                              for g, e in Array.zip got expected do
-                                  Expect.isLessThan (abs (g - e)) (2e-4f * largest) $"{name}: {g} against {e}"
-                      }
+                                for g, e in Array.zip got expected do
+                                    Expect.isLessThan (abs (g - e)) (2e-4f * largest) $"{name}: {g} against {e}"
+                        }
 
-          test "result does not depend on the number of threads" {
-              use _scope = torch.NewDisposeScope()
-              let threads = torch.get_num_threads ()
+            test "result does not depend on the number of threads" {
+                use _scope = torch.NewDisposeScope()
+                let threads = torch.get_num_threads ()
 
-              try
-                  torch.set_num_threads 1
-                  let one = results true 48L true true
-                  torch.set_num_threads 3
-                  Expect.equal (results true 48L true true) one "bit for bit"
-              finally
-                  torch.set_num_threads threads
-          }
+                try
+                    torch.set_num_threads 1
+                    let one = results true 48L true true
+                    torch.set_num_threads 3
+                    Expect.equal (results true 48L true true) one "bit for bit"
+                finally
+                    torch.set_num_threads threads
+            }
 
-          test "keeps the running statistics of a channel whose mean is far from zero" {
-              use _scope = torch.NewDisposeScope()
-              let x = channelsLast (torch.randn(64L, 16L, 4L, 4L).add (1000.f.ToScalar()))
-              let expected = x.var([| 0L; 2L; 3L |], true) |> floats
-              let mean, variance = torch.zeros 16L, torch.zeros 16L
+            test "keeps the running statistics of a channel whose mean is far from zero" {
+                use _scope = torch.NewDisposeScope()
+                let x = channelsLast (torch.randn(64L, 16L, 4L, 4L).add(1000.f.ToScalar()))
+                let expected = x.var ([| 0L; 2L; 3L |], true) |> floats
+                let mean, variance = torch.zeros 16L, torch.zeros 16L
 
-              FusedNorm.Apply(x, null, torch.ones 16L, torch.zeros 16L, mean, variance, 1., 1e-5, false)
-              |> ignore
+                FusedNorm.Apply(x, null, torch.ones 16L, torch.zeros 16L, mean, variance, 1., 1e-5, false)
+                |> ignore
 
-              for g, e in Array.zip (floats variance) expected do
-                  Expect.isLessThan (abs (g - e)) (1e-4f * e) "variance"
-          }
+                for g, e in Array.zip (floats variance) expected do
+                    Expect.isLessThan (abs (g - e)) (1e-4f * e) "variance"
+            }
 
-          test "leaves no tensors behind" {
-              let before = torch.Tensor.TotalCount
+            test "leaves no tensors behind" {
+                let before = torch.Tensor.TotalCount
 
-              for _ in 1..3 do
-                  use _scope = torch.NewDisposeScope()
-                  results true 16L true true |> ignore
+                for _ in 1..3 do
+                    use _scope = torch.NewDisposeScope()
+                    results true 16L true true |> ignore
 
-              Expect.equal torch.Tensor.TotalCount before "live tensors"
-          }
+                Expect.equal torch.Tensor.TotalCount before "live tensors"
+            }
 
-          test "refuses contiguous input" {
-              use _scope = torch.NewDisposeScope()
-              let x = torch.randn(2L, 16L, 4L, 4L)
-              let c = torch.ones 16L
+            test "refuses contiguous input" {
+                use _scope = torch.NewDisposeScope()
+                let x = torch.randn (2L, 16L, 4L, 4L)
+                let c = torch.ones 16L
 
-              Expect.throwsT<System.ArgumentException>
-                  (fun () -> FusedNorm.Apply(x, null, c, c, c, c, 0.1, 1e-5, true) |> ignore)
-                  "strides are checked"
-          } ]
+                Expect.throwsT<System.ArgumentException>
+                    (fun () -> FusedNorm.Apply(x, null, c, c, c, c, 0.1, 1e-5, true) |> ignore)
+                    "strides are checked"
+            }
+        ]

@@ -11,7 +11,10 @@ let private documents = Collections.Concurrent.ConcurrentDictionary<string, Json
 
 /// The whole file, for example `load "losses"`.
 let load (topic: string) =
-    documents.GetOrAdd(topic, fun t -> JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, t + ".json"))).RootElement)
+    documents.GetOrAdd(
+        topic,
+        fun t -> JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, t + ".json"))).RootElement
+    )
 
 let private prop (name: string) (e: JsonElement) = e.GetProperty name
 
@@ -25,13 +28,16 @@ let entry (topic: string) (id: string) =
     (load topic |> prop "entries").EnumerateArray()
     |> Seq.find (fun e -> (prop "id" e).GetString() = id)
 
-let entries (topic: string) = (load topic |> prop "entries").EnumerateArray() |> Seq.toList
+let entries (topic: string) =
+    (load topic |> prop "entries").EnumerateArray() |> Seq.toList
 
 let id (e: JsonElement) = (prop "id" e).GetString()
 
-let floats (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetDouble() |]
+let floats (e: JsonElement) =
+    [| for x in e.EnumerateArray() -> x.GetDouble() |]
 
-let ints (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetInt32() |]
+let ints (e: JsonElement) =
+    [| for x in e.EnumerateArray() -> x.GetInt32() |]
 
 /// Shape and row-major float64 values of a named input of an entry, regenerated from its formula and checked.
 let rec input (name: string) (e: JsonElement) : int64[] * float[] =
@@ -39,7 +45,12 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
     let shape = [| for d in (prop "shape" spec).EnumerateArray() -> d.GetInt64() |]
     let n = shape |> Array.fold (*) 1L |> int
     let gen = prop "gen" spec
-    let number name fallback = tryProp name gen |> Option.map (fun v -> v.GetDouble()) |> Option.defaultValue fallback
+
+    let number name fallback =
+        tryProp name gen
+        |> Option.map (fun v -> v.GetDouble())
+        |> Option.defaultValue fallback
+
     let fn name =
         match (tryProp name gen |> Option.map (fun v -> v.GetString())) with
         | Some "cos" -> Math.Cos
@@ -47,7 +58,12 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
 
     let wave i =
         let x = float i
-        let first = number "offset" 0. + number "amp" 1. * (fn "fn") (number "a" 0. + number "b" 0. * x + number "c" 0. * x * x)
+
+        let first =
+            number "offset" 0.
+            + number "amp" 1.
+              * (fn "fn") (number "a" 0. + number "b" 0. * x + number "c" 0. * x * x)
+
         match tryProp "amp2" gen with
         | Some amp2 -> first + amp2.GetDouble() * (fn "fn2") (number "a2" 0. + number "b2" 0. * x)
         | None -> first
@@ -61,7 +77,9 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
             let w = number "w" 0.
             Array.init n (fun i -> wave i + Math.Sin(w * (labels[i / d] + 1.) * float (i % d + 1)))
         | "ints" ->
-            let whole name = tryProp name gen |> Option.map (fun v -> v.GetInt64()) |> Option.defaultValue 0L
+            let whole name =
+                tryProp name gen |> Option.map (fun v -> v.GetInt64()) |> Option.defaultValue 0L
+
             Array.init n (fun i ->
                 let i = int64 i
                 float ((whole "p" * i * i + whole "q" * i + whole "r") % whole "m" + whole "add"))
@@ -71,4 +89,5 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
     shape, values
 
 /// Agreement as the files define it: |got - expected| <= atol + rtol * |expected|.
-let close (rtol: float) (atol: float) (expected: float) (got: float) = abs (got - expected) <= atol + rtol * abs expected
+let close (rtol: float) (atol: float) (expected: float) (got: float) =
+    abs (got - expected) <= atol + rtol * abs expected

@@ -55,11 +55,7 @@ let recipe =
 /// Starts `sslr` with the tiny recipe in a process of its own.
 let start (arguments: string list) =
     let info =
-        ProcessStartInfo(
-            nonNull Environment.ProcessPath,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true
-        )
+        ProcessStartInfo(nonNull Environment.ProcessPath, RedirectStandardOutput = true, RedirectStandardError = true)
 
     if (nonNull Environment.ProcessPath).EndsWith "dotnet" then
         info.ArgumentList.Add(Reflection.Assembly.GetExecutingAssembly().Location)

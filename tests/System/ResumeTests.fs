@@ -1,4 +1,4 @@
-module Tests.Processes.ResumeTests
+module Tests.Framework.ResumeTests
 
 open System
 open System.Diagnostics
@@ -62,65 +62,70 @@ let private complete results extra =
 let tests =
     testList
         "resume"
-        [ test "killed at random points, ends bit-identical to the run that was not; so with other worker counts" {
-              inFolder (fun root ->
-                  let folder name = Path.Combine(root, name)
-                  let whole = complete (folder "whole") [ "--workers"; "1" ]
-                  Expect.isGreaterThan (whole.Metrics.Split('\n').Length) 3 "metrics were written"
+        [
+            test "killed at random points, ends bit-identical to the run that was not; so with other worker counts" {
+                inFolder (fun root ->
+                    let folder name = Path.Combine(root, name)
+                    let whole = complete (folder "whole") [ "--workers"; "1" ]
+                    Expect.isGreaterThan (whole.Metrics.Split('\n').Length) 3 "metrics were written"
 
-                  let workers = complete (folder "workers") [ "--workers"; "3" ]
-                  Expect.equal workers whole "another number of loader workers"
+                    let workers = complete (folder "workers") [ "--workers"; "3" ]
+                    Expect.equal workers whole "another number of loader workers"
 
-                  // Each start is killed a random moment after a random checkpoint; the first before there is any.
-                  let mutable draws = Philox(20UL, RandomPurpose.Evaluation)
-                  let killed = folder "killed"
-                  let targets = 0L :: List.sort [ for _ in 1..4 -> 7L + int64 (draws.NextBelow 90u) ]
+                    // Each start is killed a random moment after a random checkpoint; the first before there is any.
+                    let mutable draws = Philox(20UL, RandomPurpose.Evaluation)
+                    let killed = folder "killed"
+                    let targets = 0L :: List.sort [ for _ in 1..4 -> 7L + int64 (draws.NextBelow 90u) ]
 
-                  for target in targets do
-                      use child = TinyRecipe.start (arguments killed [ "--workers"; "2" ])
-                      let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
+                    for target in targets do
+                        use child = TinyRecipe.start (arguments killed [ "--workers"; "2" ])
+                        let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
 
-                      while newestStep killed < target && not ended.IsCompleted do
-                          Thread.Sleep 1
+                        while newestStep killed < target && not ended.IsCompleted do
+                            Thread.Sleep 1
 
-                      Thread.Sleep(int (draws.NextBelow(if target = 0L then 400u else 40u)))
-                      Expect.isFalse ended.IsCompleted $"still running at step {target}"
-                      child.Kill()
-                      Expect.notEqual (fst ended.Result) 0 "killed"
+                        Thread.Sleep(int (draws.NextBelow(if target = 0L then 400u else 40u)))
+                        Expect.isFalse ended.IsCompleted $"still running at step {target}"
+                        child.Kill()
+                        Expect.notEqual (fst ended.Result) 0 "killed"
 
-                  let resumed = complete killed [ "--workers"; "2" ]
-                  let kills = targets.Length
-                  // The first kill may come before the process counts itself.
-                  Expect.isTrue (resumed.Starts = kills + 1 || resumed.Starts = kills) $"{resumed.Starts} starts are recorded"
-                  Expect.equal { resumed with Starts = 1 } whole $"after {kills} kills")
-          }
+                    let resumed = complete killed [ "--workers"; "2" ]
+                    let kills = targets.Length
+                    // The first kill may come before the process counts itself.
+                    Expect.isTrue
+                        (resumed.Starts = kills + 1 || resumed.Starts = kills)
+                        $"{resumed.Starts} starts are recorded"
 
-          test "SIGTERM saves, leaves with 130, and the same command goes on" {
-              inFolder (fun root ->
-                  let whole = complete (Path.Combine(root, "whole")) []
-                  let results = Path.Combine(root, "stopped")
-                  use child = TinyRecipe.start (arguments results [])
-                  let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
+                    Expect.equal { resumed with Starts = 1 } whole $"after {kills} kills")
+            }
 
-                  while newestStep results = 0L && not ended.IsCompleted do
-                      Thread.Sleep 5
+            test "SIGTERM saves, leaves with 130, and the same command goes on" {
+                inFolder (fun root ->
+                    let whole = complete (Path.Combine(root, "whole")) []
+                    let results = Path.Combine(root, "stopped")
+                    use child = TinyRecipe.start (arguments results [])
+                    let ended = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
 
-                  use kill = nonNull (Process.Start("kill", [ "-TERM"; string child.Id ]))
-                  kill.WaitForExit()
-                  let code, output = ended.Result
-                  Expect.equal code Cli.Interrupted output
-                  Expect.stringContains output "goes on" "the message says how to continue"
-                  let resumed = complete results []
-                  Expect.equal { resumed with Starts = 1 } whole "as if it was never stopped")
-          }
+                    while newestStep results = 0L && not ended.IsCompleted do
+                        Thread.Sleep 5
 
-          test "a finished run is not run again, in well under two seconds of work" {
-              inFolder (fun root ->
-                  let first = complete root []
-                  let before = File.ReadAllText(Path.Combine(root, "tiny", "runs.jsonl"))
-                  let clock = Stopwatch.StartNew()
-                  let again = complete root []
-                  Expect.equal again first "same record"
-                  Expect.equal (File.ReadAllText(Path.Combine(root, "tiny", "runs.jsonl"))) before "nothing appended"
-                  Expect.isLessThan clock.Elapsed.TotalSeconds 6. "no training")
-          } ]
+                    use kill = nonNull (Process.Start("kill", [ "-TERM"; string child.Id ]))
+                    kill.WaitForExit()
+                    let code, output = ended.Result
+                    Expect.equal code Cli.Interrupted output
+                    Expect.stringContains output "goes on" "the message says how to continue"
+                    let resumed = complete results []
+                    Expect.equal { resumed with Starts = 1 } whole "as if it was never stopped")
+            }
+
+            test "a finished run is not run again, in well under two seconds of work" {
+                inFolder (fun root ->
+                    let first = complete root []
+                    let before = File.ReadAllText(Path.Combine(root, "tiny", "runs.jsonl"))
+                    let clock = Stopwatch.StartNew()
+                    let again = complete root []
+                    Expect.equal again first "same record"
+                    Expect.equal (File.ReadAllText(Path.Combine(root, "tiny", "runs.jsonl"))) before "nothing appended"
+                    Expect.isLessThan clock.Elapsed.TotalSeconds 6. "no training")
+            }
+        ]
