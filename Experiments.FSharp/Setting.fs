@@ -248,7 +248,7 @@ type ProtocolForms =
         Probe
             {
                 Epochs = epochs
-                L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2 ]
+                L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2; 1e-1 ]
                 HeldOut = defaultArg heldOut 0.1
             }
 
