@@ -269,7 +269,7 @@ let tests =
 
                     let recorder = Recorder()
                     let result = execute both options recorder CancellationToken.None
-                    Expect.equal (result.Done, result.Failed) (1, 1) "one of each"
+                    Expect.equal (result.Done, result.Failed) (1, 1) (String.concat "\n" recorder.Log)
                     Expect.isTrue (recorder.Log.Exists(fun l -> l.Contains "failed supervised 0")) "told"
                     Expect.equal ((store options).Load().Runs |> List.map _.Name) [ "raw pixels" ] "stored")
             }
