@@ -8,32 +8,11 @@ open Argu
 open SslResearch.Core.Augment
 open SslResearch.Core.Data
 open SslResearch.Core.Runtime
-
-/// A command that cannot be carried out as given.
-exception private UsageError of string
+open SslResearch.CommandLine
 
 /// The command line over a list of recipes.
 [<RequireQualifiedAccess>]
 module Cli =
-    /// Everything done.
-    [<Literal>]
-    let Success = 0
-
-    /// A run failed, or a check found problems.
-    [<Literal>]
-    let Failure = 1
-
-    /// Wrong usage.
-    [<Literal>]
-    let WrongUsage = 2
-
-    /// Stopped on request, with everything saved.
-    [<Literal>]
-    let Interrupted = 130
-
-    let private say (text: string) = Console.Out.WriteLine text
-    let private complain (text: string) = Console.Error.WriteLine text
-
     let private find (recipes: Recipe list) name =
         match recipes |> List.tryFind (fun r -> r.Name = name) with
         | Some recipe -> recipe
@@ -42,8 +21,6 @@ module Cli =
             raise (UsageError $"There is no recipe '{name}'. There are: {known}.")
 
     let private resultsFolder (given: string option) = given |> Option.defaultValue "results"
-
-    let private dataRoot (given: string option) = DataRoot.Resolve(Option.toObj given)
 
     /// 0,1,2 or 0-4 or both.
     let parseSeeds (text: string) : int list =
@@ -114,7 +91,7 @@ module Cli =
                 let year = if card.Year > 0 then $" ({card.Year})" else ""
                 say $"  {card.Name}{year}: {card.Idea}; negatives: {card.Negatives}"
 
-        Success
+        ExitCode.Success
 
     let private report (problems: Problem list) =
         for problem in problems do
@@ -153,7 +130,7 @@ module Cli =
             ]
 
         report found
-        if found.IsEmpty then Success else Failure
+        if found.IsEmpty then ExitCode.Success else ExitCode.Failure
 
     let private paths results (recipe: Recipe) =
         let file name =
@@ -181,25 +158,9 @@ module Cli =
 
             say $"Written: {paths results recipe}"
 
-        Success
+        ExitCode.Success
 
     // ---- run
-
-    let private withSignals (work: CancellationToken -> 'T) =
-        use stop = new CancellationTokenSource()
-
-        let handle (context: PosixSignalContext) =
-            context.Cancel <- true
-
-            if stop.IsCancellationRequested then
-                Environment.Exit Interrupted
-            else
-                complain "Stopping: the state is being saved. A second signal ends at once."
-                stop.Cancel()
-
-        use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, handle)
-        use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, handle)
-        work stop.Token
 
     let private atLeast least name (value: int) =
         if value < least then
@@ -260,20 +221,24 @@ module Cli =
 
                 if result.Interrupted then
                     complain "Stopped with everything saved; the same command goes on from here."
-                    Interrupted
+                    ExitCode.Interrupted
                 else
                     for table in Report.render options.Results recipe do
                         say (Render.markdown table)
 
                     say $"{result.Done} runs done now, {result.Before} before, {result.Failed} failed."
                     say $"Written: {paths options.Results recipe}"
-                    if result.Failed > 0 then Failure else Success
+
+                    if result.Failed > 0 then
+                        ExitCode.Failure
+                    else
+                        ExitCode.Success
             | problems ->
                 report problems
-                Failure
+                ExitCode.Failure
         | problems ->
             report problems
-            Failure
+            ExitCode.Failure
 
     // ---- show
 
@@ -323,140 +288,7 @@ module Cli =
                 let words = ops |> List.map Op.describe |> String.concat ", "
                 say $"{name}: {words}"
 
-            Success
-
-    // ---- data
-
-    let private importProgress () =
-        let gate = obj ()
-        let clock = Diagnostics.Stopwatch.StartNew()
-        let mutable next = TimeSpan.FromSeconds 2.
-
-        { new IProgress<ImportReport> with
-            member _.Report r =
-                lock gate (fun () ->
-                    if clock.Elapsed >= next then
-                        next <- clock.Elapsed + TimeSpan.FromSeconds 5.
-                        let total = if r.Total.HasValue then $" of {r.Total.Value}" else ""
-                        say $"  {r.Stage}: {r.Done}{total}")
-        }
-
-    let private imported (outcome: ImportOutcome) =
-        for path in outcome.Skipped do
-            complain $"left out: {path}"
-
-        for split in outcome.Splits do
-            say
-                $"{outcome.Name}/{split.Split}: {split.Count} images of {split.Shape}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
-
-        if outcome.Skipped.Count > 0 then
-            say $"{outcome.Skipped.Count} corrupt images left out."
-
-    let private resizeRule (text: string option) : ResizeRule =
-        let fail text =
-            raise (UsageError $"--resize {text}: give a size such as 32, or 32x48 (height x width).")
-
-        let size (all: string) (s: string) =
-            match Int32.TryParse s with
-            | true, n when n > 0 -> n
-            | _ -> fail all
-
-        match text with
-        | None -> ResizeRule.None()
-        | Some text ->
-            match text.Split 'x' with
-            | [| one |] -> ResizeRule.ShorterSideThenCentreCrop(size text one)
-            | [| h; w |] -> ResizeRule.Exact(size text h, size text w)
-            | _ -> fail text
-
-    let private data (args: ParseResults<DataArguments>) =
-        let inspect (args: ParseResults<InspectArguments>) (look: string -> string -> string -> DatasetInfo) =
-            let root = dataRoot (args.TryGetResult InspectArguments.Data)
-
-            let names =
-                match args.TryGetResult InspectArguments.Name with
-                | Some name -> [ name ]
-                | None -> DatasetCatalogue.List root |> Seq.toList
-
-            say $"data root: {root}"
-
-            if names.IsEmpty then
-                say "no datasets"
-
-            for name in names do
-                match DatasetCatalogue.Splits(root, name) |> Seq.toList with
-                | [] -> DatasetCatalogue.Open(root, name, "train").Dispose()
-                | splits ->
-                    for split in splits do
-                        let info = look root name split
-                        let classes = info.PerClass |> Seq.map string |> Seq.truncate 10 |> String.concat " "
-                        let more = if info.PerClass.Count > 10 then " …" else ""
-
-                        say
-                            $"{info.Name}/{info.Split}: {info.Count} images of {info.Shape}, {info.ClassNames.Count} classes ({classes}{more}), fingerprint {info.Fingerprint}"
-
-            Success
-
-        match args.GetSubCommand() with
-        | DataArguments.Import args ->
-            let name, source = args.GetResult ImportArguments.Source
-
-            let options =
-                ImportOptions(
-                    args.TryGetResult ImportArguments.Split |> Option.toObj,
-                    resizeRule (args.TryGetResult ImportArguments.Resize),
-                    args.TryGetResult ImportArguments.Channels |> Option.toNullable,
-                    args.Contains ImportArguments.Skip_Corrupt,
-                    args.TryGetResult ImportArguments.Sha256 |> Option.toObj
-                )
-
-            withSignals (fun stop ->
-                Importers.Import(
-                    name,
-                    source,
-                    dataRoot (args.TryGetResult ImportArguments.Data),
-                    options,
-                    importProgress (),
-                    stop
-                )
-                |> imported)
-
-            Success
-        | DataArguments.Fetch args ->
-            let name = args.GetResult FetchArguments.Name
-            let root = dataRoot (args.TryGetResult FetchArguments.Data)
-            let sha256 = args.TryGetResult FetchArguments.Sha256
-
-            let options =
-                ImportOptions(
-                    args.TryGetResult FetchArguments.Split |> Option.toObj,
-                    resizeRule (args.TryGetResult FetchArguments.Resize),
-                    args.TryGetResult FetchArguments.Channels |> Option.toNullable,
-                    args.Contains FetchArguments.Skip_Corrupt,
-                    null
-                )
-
-            withSignals (fun stop ->
-                let progress = importProgress ()
-
-                let fetching =
-                    match args.TryGetResult FetchArguments.Url, sha256 with
-                    | None, None -> DatasetFetcher.FetchAsync(name, root, options, progress, stop)
-                    | Some url, Some sha256 ->
-                        match Uri.TryCreate(url, UriKind.Absolute) with
-                        | true, address when address.Scheme = "http" || address.Scheme = "https" ->
-                            DatasetFetcher.FetchAsync(name, address, sha256, root, options, progress, stop)
-                        | _ -> raise (UsageError $"--url {url}: give an http or https address.")
-                    | _ -> raise (UsageError "--url and --sha256 belong together.")
-
-                fetching.GetAwaiter().GetResult() |> imported)
-
-            Success
-        | DataArguments.Info args -> inspect args (fun root name split -> DatasetCatalogue.Info(root, name, split))
-        | DataArguments.Verify args ->
-            let code = inspect args (fun root name split -> DatasetCatalogue.Verify(root, name, split))
-            say "verified"
-            code
+            ExitCode.Success
 
     // ---- env
 
@@ -493,7 +325,7 @@ module Cli =
         say $"system: {RuntimeInformation.OSDescription}, {RuntimeInformation.RuntimeIdentifier}"
         let root = dataRoot (args.TryGetResult EnvArguments.Data)
         say $"data root: {root}"
-        Success
+        ExitCode.Success
 
     let private dispatch recipes (results: ParseResults<Arguments>) =
         match results.GetSubCommand() with
@@ -502,7 +334,7 @@ module Cli =
         | Arguments.Run args -> run recipes args
         | Arguments.Tables args -> tables recipes args
         | Arguments.Show args -> show recipes args
-        | Arguments.Data args -> data args
+        | Arguments.Data args -> DataCommands.run args
         | Arguments.Env args -> env args
 
     /// The whole program: parses, does, and yields the exit code.
@@ -514,17 +346,17 @@ module Cli =
         with
         | :? ArguParseException as e when e.ErrorCode = ErrorCode.HelpText ->
             say e.Message
-            Success
+            ExitCode.Success
         | :? ArguParseException as e ->
             complain e.Message
-            WrongUsage
+            ExitCode.WrongUsage
         | UsageError message ->
             complain message
-            WrongUsage
-        | :? OperationCanceledException -> Interrupted
+            ExitCode.WrongUsage
+        | :? OperationCanceledException -> ExitCode.Interrupted
         | :? DataException
         | :? TorchRuntimeException
         | :? SslResearch.Core.Training.TrainException
         | :? ResultsException as e ->
             complain e.Message
-            Failure
+            ExitCode.Failure

@@ -112,7 +112,7 @@ let tests =
                     use kill = nonNull (Process.Start("kill", [ "-TERM"; string child.Id ]))
                     kill.WaitForExit()
                     let code, output = ended.Result
-                    Expect.equal code Cli.Interrupted output
+                    Expect.equal code ExitCode.Interrupted output
                     Expect.stringContains output "goes on" "the message says how to continue"
                     let resumed = complete results []
                     Expect.equal { resumed with Starts = 1 } whole "as if it was never stopped")

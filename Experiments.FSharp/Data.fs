@@ -1,0 +1,117 @@
+namespace SslResearch
+
+/// The procedural dataset: rendered by our code, needs no download.
+type ShapesData =
+    {
+        Train: int
+        Test: int
+        /// Side in pixels.
+        Size: int
+        Seed: uint64
+    }
+
+/// A dataset that was brought in by `sslr data import NAME SOURCE`.
+type ImportedData =
+    {
+        Name: string
+        Normalisation: Normalisation
+    }
+
+/// Images with a train and a test split.
+type Data =
+    | Shapes of ShapesData
+    /// Imported under the name cifar10.
+    | Cifar10
+    /// Imported under the name cifar100.
+    | Cifar100
+    | Imported of ImportedData
+
+[<RequireQualifiedAccess>]
+module Data =
+    /// An imported dataset with ImageNet's constants.
+    let imported name =
+        Imported
+            {
+                Name = name
+                Normalisation =
+                    {
+                        Mean = [ 0.485; 0.456; 0.406 ]
+                        Std = [ 0.229; 0.224; 0.225 ]
+                    }
+            }
+
+    /// The name in the data root, and in tables.
+    let name data =
+        match data with
+        | Shapes _ -> "shapes"
+        | Cifar10 -> "cifar10"
+        | Cifar100 -> "cifar100"
+        | Imported o -> o.Name
+
+    /// In words.
+    let describe data =
+        match data with
+        | Shapes s -> $"Shapes {s.Size} px, {s.Train} train, {s.Test} test, seed {s.Seed}"
+        | Cifar10 -> "CIFAR-10"
+        | Cifar100 -> "CIFAR-100"
+        | Imported o -> o.Name
+
+    /// Means and deviations of the training split.
+    let normalisation data =
+        match data with
+        | Shapes _ ->
+            {
+                Mean = [ 0.552; 0.518; 0.500 ]
+                Std = [ 0.253; 0.238; 0.242 ]
+            }
+        | Cifar10 ->
+            {
+                Mean = [ 0.4914; 0.4822; 0.4465 ]
+                Std = [ 0.2470; 0.2435; 0.2616 ]
+            }
+        | Cifar100 ->
+            {
+                Mean = [ 0.5071; 0.4865; 0.4409 ]
+                Std = [ 0.2673; 0.2564; 0.2762 ]
+            }
+        | Imported o -> o.Normalisation
+
+    /// Images of the training split, where the value says so without a look at the disk.
+    let trainCount data =
+        match data with
+        | Shapes s -> Some s.Train
+        | Cifar10
+        | Cifar100 -> Some 50_000
+        | Imported _ -> None
+
+    let problems data =
+        match data with
+        | Shapes s ->
+            [
+                yield! Problem.atLeast 1 "Train" s.Train
+                yield! Problem.atLeast 1 "Test" s.Test
+                yield! Problem.atLeast 8 "Size" s.Size
+            ]
+        | Cifar10
+        | Cifar100 -> []
+        | Imported o ->
+            [
+                yield!
+                    Problem.unless
+                        (o.Name <> ""
+                         && o.Name
+                            |> Seq.forall (fun c -> System.Char.IsLetterOrDigit c || c = '-' || c = '_'))
+                        "Name"
+                        $"the dataset name '{o.Name}'"
+                        "Use letters, digits, - and _"
+
+                yield!
+                    Problem.unless
+                        (o.Normalisation.Mean.Length = o.Normalisation.Std.Length)
+                        "Normalisation"
+                        $"{o.Normalisation.Mean.Length} means and {o.Normalisation.Std.Length} deviations"
+                        "Give one of each for every channel"
+
+                for i, std in List.indexed o.Normalisation.Std do
+                    yield! Problem.positive $"Normalisation.Std[{i}]" std
+            ]

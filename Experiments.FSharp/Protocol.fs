@@ -1,0 +1,119 @@
+namespace SslResearch
+
+open SslResearch.Core.Models
+
+/// A linear classifier on frozen, standardised features, by full-batch L-BFGS with at most Epochs passes; L2 chosen on a
+/// held-out part of the training split.
+type ProbeOptions =
+    {
+        Epochs: int
+        L2Grid: float list
+        /// Part of the training split that chooses L2.
+        HeldOut: float
+    }
+
+/// How a frozen encoder is scored. Without `At` on the encoder's output h.
+type Protocol =
+    /// Cosine neighbours weighted by exp(similarity / temperature) (Wu et al. 2018).
+    | Knn of k: int * temperature: float
+    /// Cosine neighbours, one vote each.
+    | KnnVote of k: int
+    | Probe of ProbeOptions
+    /// On another layer: one of the encoder's, or "z" for the projection head's output.
+    | At of layer: string * protocol: Protocol
+
+[<AutoOpen>]
+type ProtocolForms =
+    /// A linear probe with the usual grid.
+    static member LinearProbe(epochs: int, ?l2Grid: float list, ?heldOut: float) =
+        Probe
+            {
+                Epochs = epochs
+                L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2; 1e-1 ]
+                HeldOut = defaultArg heldOut 0.1
+            }
+
+[<RequireQualifiedAccess>]
+module Protocol =
+    /// Layer name of the projection head's output.
+    [<Literal>]
+    let Projection = "z"
+
+    /// Where the features come from.
+    let layer protocol =
+        match protocol with
+        | At(layer, _) -> layer
+        | _ -> Backbone.Output
+
+    /// The protocol without its layer.
+    let rec scoring protocol =
+        match protocol with
+        | At(_, inner) -> scoring inner
+        | other -> other
+
+    /// The heading of its column, and its name in stored scores: everything that tells two protocols apart.
+    let name protocol =
+        let n = Problem.number
+
+        let score =
+            match scoring protocol with
+            | Knn(k, temperature) -> $"k-NN k={k} T={n temperature}"
+            | KnnVote k -> $"k-NN k={k} vote"
+            | Probe o ->
+                let usual = LinearProbe o.Epochs = Probe o
+
+                if usual then
+                    $"linear {o.Epochs} ep"
+                else
+                    let grid = o.L2Grid |> List.map n |> String.concat ","
+                    $"linear {o.Epochs} ep L2 {grid} held out {n o.HeldOut}"
+            | At _ -> invalidOp "a scoring has no layer"
+
+        match layer protocol with
+        | Backbone.Output -> score
+        | layer -> $"{score} on {layer}"
+
+    /// For the lines under a table.
+    let describe protocol =
+        let n = Problem.number
+
+        let score =
+            match scoring protocol with
+            | Knn(k, temperature) -> $"cosine, {k} neighbours weighted by exp(similarity / {n temperature})"
+            | KnnVote k -> $"cosine, {k} neighbours, majority vote"
+            | Probe o ->
+                let grid = o.L2Grid |> List.map n |> String.concat ", "
+
+                $"logistic regression on standardised features (full-batch L-BFGS, at most {o.Epochs} passes), L2 from {{{grid}}} chosen on {n (100. * o.HeldOut)} %% of the training split"
+            | At _ -> invalidOp "a scoring has no layer"
+
+        $"{name protocol}: {score}; frozen features of layer {layer protocol}, all training images without augmentation as the bank, accuracy on the test split"
+
+    let problems protocol =
+        [
+            match protocol with
+            | At(_, At _) -> Problem.make "" "a layer inside a layer" "Name one layer"
+            | _ -> ()
+
+            match scoring protocol with
+            | Knn(k, temperature) ->
+                yield! Problem.atLeast 1 "k" k
+                yield! Problem.positive "temperature" temperature
+            | KnnVote k -> yield! Problem.atLeast 1 "k" k
+            | Probe o ->
+                yield! Problem.atLeast 1 "Epochs" o.Epochs
+
+                if o.L2Grid.IsEmpty then
+                    Problem.make "L2Grid" "no values" "Give at least one"
+
+                for i, l2 in List.indexed o.L2Grid do
+                    yield! Problem.notNegative $"L2Grid[{i}]" l2
+
+                yield!
+                    Problem.unless
+                        (o.HeldOut > 0. && o.HeldOut < 1.)
+                        "HeldOut"
+                        $"{Problem.number o.HeldOut} of the training split"
+                        "Give a fraction between 0 and 1, without them"
+            | At _ -> ()
+        ]
