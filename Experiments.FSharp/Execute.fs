@@ -309,6 +309,9 @@ module Execute =
                     Stop = stop
                 }
 
+        for outcome in Option.toList encoder.Outcome do
+            Seq.iter reporter.Note outcome.Notes
+
         match encoder.Outcome with
         | Some outcome when outcome.End = TrainEnd.Interrupted -> None
         | outcome ->

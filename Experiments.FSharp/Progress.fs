@@ -38,6 +38,8 @@ module Progress =
 
         match inner with
         | :? SslResearch.Core.Data.DataException
+        | :? SslResearch.Core.Data.LoaderException
+        | :? SafetensorsException
         | :? SslResearch.Core.Runtime.TorchRuntimeException
         | :? TrainException -> inner.Message
         | _ -> $"{inner.GetType().Name}: {inner.Message}\n{inner.StackTrace}"
