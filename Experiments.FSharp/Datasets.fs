@@ -18,6 +18,13 @@ type OpenData =
 /// From a dataset's description to its images.
 [<RequireQualifiedAccess>]
 module Datasets =
+    /// What a dataset's name alone does not say, by the fingerprint of its training split.
+    let edition (trainFingerprint: string) : string option =
+        match trainFingerprint with
+        | "391ffbb4749e101aed9716b0a16cbc083d92e735ac469dbdc18c865b5c2218b0" ->
+            Some "CIFAR-10 (JPEG): recompressed images, slightly different from the original pixels"
+        | _ -> None
+
     /// Opens both splits; Shapes are rendered into the data root the first time.
     let openSplits (dataRoot: string) (data: Data) : OpenData =
         let split name (count: ShapesData -> int) =

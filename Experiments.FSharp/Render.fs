@@ -111,7 +111,12 @@ module Render =
             |> List.map (fun r ->
                 let d = r.Dataset
 
-                $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint})")
+                let edition =
+                    Datasets.edition d.TrainFingerprint
+                    |> Option.map (fun e -> $" – {e}")
+                    |> Option.defaultValue ""
+
+                $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint}){edition}")
             |> List.distinct
 
         [

@@ -18,7 +18,7 @@ internal static class TrainingSide
         const int images = 64;
         using var method = Networks.Narrow();
         using var store = Noise(images * 16);
-        var reports = Reports(method, store, new FixedViews(store.Shape), images, 0.1, seconds, 4);
+        var reports = Reports(method, store, new FixedViews(store.Shape), images, 0.1, seconds, 10);
         return Measurement.Of("steps/s", [.. reports.Select(r => r.ImagesPerSecond / images)]);
     }
 
@@ -59,7 +59,7 @@ internal static class TrainingSide
     {
         using var method = Networks.Preset();
         using var store = Images.Open(32);
-        return Reports(method, store, PresetViews(store.Shape), 256, 0.12, seconds, 4);
+        return Reports(method, store, PresetViews(store.Shape), 256, 0.12, seconds, 10);
     }
 
     private static TwoViewAugmenter PresetViews(ImageShape source)
@@ -110,7 +110,7 @@ internal static class TrainingSide
                 FinalRate: 0,
                 ClipNorm: null,
                 Seed: 0,
-                Workers: 2,
+                Workers: 1,
                 Device: "cpu",
                 CheckpointEvery: 1_000_000,
                 ReportEvery: every,

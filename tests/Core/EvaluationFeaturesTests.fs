@@ -117,7 +117,7 @@ let private extraction =
                 (extract e Backbone.Output null 2).Dispose()
 
             once ()
-            let before = torch.Tensor.TotalCount
+            let before = Tests.Support.LiveTensors.settled ()
 
             for _ in 1..3 do
                 once ()

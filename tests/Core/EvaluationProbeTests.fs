@@ -224,7 +224,7 @@ let private leaks =
             |> ignore
 
         once ()
-        let before = torch.Tensor.TotalCount
+        let before = Tests.Support.LiveTensors.settled ()
 
         for _ in 1..3 do
             once ()

@@ -90,7 +90,7 @@ let tests =
             }
 
             test "leaves no tensors behind" {
-                let before = torch.Tensor.TotalCount
+                let before = Tests.Support.LiveTensors.settled ()
 
                 for _ in 1..3 do
                     use _scope = torch.NewDisposeScope()

@@ -208,14 +208,13 @@ let tests =
             test "ntxent leaves no tensors behind" {
                 use scope = torch.NewDisposeScope()
                 use z = torch.rand (8L, 4L)
-                let live () = torch.Tensor.TotalCount
                 use first = NtXent.Loss(z, 0.5)
-                let before = live ()
+                let before = Tests.Support.LiveTensors.settled ()
 
                 for _ in 1..3 do
                     use loss = NtXent.Loss(z, 0.5)
                     ignore loss
 
-                Expect.equal (live ()) before "live tensors"
+                Expect.equal torch.Tensor.TotalCount before "live tensors"
             }
         ]

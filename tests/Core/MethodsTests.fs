@@ -23,7 +23,7 @@ let private methods =
             loss, shape
 
         once () |> ignore // gradients are allocated here
-        let before = torch.Tensor.TotalCount
+        let before = Tests.Support.LiveTensors.settled ()
         let results = [ for _ in 1..3 -> once () ]
         Expect.equal torch.Tensor.TotalCount before "live tensors after three more steps"
         results

@@ -395,7 +395,7 @@ let private ends =
                         |> ignore
 
                     once 1
-                    let before = torch.Tensor.TotalCount
+                    let before = Tests.Support.LiveTensors.settled ()
                     once 2
                     once 3
                     Expect.equal torch.Tensor.TotalCount before "live tensors")

@@ -366,7 +366,7 @@ let tests =
             }
 
             test "building and checking experiments makes no tensor" {
-                let live = TorchSharp.torch.Tensor.TotalCount
+                let live = Tests.Support.LiveTensors.settled ()
                 Check.recipe Recipes.Compare.recipe |> ignore
                 Check.recipe Recipes.Augmentations.recipe |> ignore
                 Expect.equal TorchSharp.torch.Tensor.TotalCount live "live tensors"
