@@ -31,7 +31,7 @@ internal static class TrainingSide
     /// <summary>Largest distance of the resident set from its size at a tenth of the steps, in per cent.</summary>
     public static Measurement Memory(int steps)
     {
-        const int batch = 32;
+        const int batch = 256;
         using var method = Networks.Preset();
         using var store = Images.Open(32);
         var sizes = new List<double>();
