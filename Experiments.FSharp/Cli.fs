@@ -87,7 +87,7 @@ module Cli =
             say ""
             say "Methods:"
 
-            for card in Methods.catalogue do
+            for card in Methods.catalogue |> List.map _.Card do
                 let year = if card.Year > 0 then $" ({card.Year})" else ""
                 say $"  {card.Name}{year}: {card.Idea}; negatives: {card.Negatives}"
 

@@ -180,6 +180,7 @@ module Run =
                 {
                     Image = shape
                     Classes = site.Train.ClassNames.Count
+                    Normalisation = Data.normalisation e.Setting.Data
                     Encoder = e.Setting.Backbone.Build shape.Channels
                     Seed = site.Seed
                     Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device

@@ -39,5 +39,6 @@ let private test argv =
 [<EntryPoint>]
 let main argv =
     match Array.toList argv with
-    | "sslr" :: rest -> SslResearch.Cli.main [ Tests.Support.TinyRecipe.recipe ] (List.toArray rest)
+    | "sslr" :: rest ->
+        SslResearch.Cli.main [ Tests.Support.TinyRecipe.recipe; Tests.Support.MethodKit.recipe () ] (List.toArray rest)
     | _ -> test argv

@@ -24,6 +24,9 @@ public interface ISslMethod<in TViews> : IDisposable
     /// <summary>Teachers: networks that follow a trained one by moving average. Part of the checkpoint.</summary>
     IReadOnlyList<MovingAverage> Teachers { get; }
 
+    /// <summary>Prefixes of <see cref="Trained"/> whose learning rate stays at its peak, without warm-up or decay.</summary>
+    IReadOnlyCollection<string> HeldRate => [];
+
     /// <summary>Other long-lived tensors by name (queue, centre, …), changed in place only. Part of the checkpoint.</summary>
     IReadOnlyDictionary<string, torch.Tensor> State { get; }
 

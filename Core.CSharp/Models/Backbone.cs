@@ -21,4 +21,12 @@ public abstract class Backbone(string name) : nn.Module<Tensor, Tensor>(name)
     /// <returns>(N, d) float32.</returns>
     /// <exception cref="ArgumentException">No such layer.</exception>
     public abstract Tensor Layer(Tensor images, string layer);
+
+    /// <summary>The features before pooling: what decoders and dense losses work on.</summary>
+    /// <param name="images">(N, C, H, W) float32, normalised.</param>
+    /// <returns>(N, <see cref="FeatureCount"/>, h, w) float32.</returns>
+    public abstract Tensor Map(Tensor images);
+
+    /// <summary>A new network of the same architecture, its weights not set: what becomes a teacher.</summary>
+    public abstract Backbone Twin();
 }

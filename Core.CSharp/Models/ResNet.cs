@@ -83,7 +83,19 @@ public sealed class ResNet : Backbone
             : throw new ArgumentException($"No layer '{layer}' in this ResNet; there are {string.Join(", ", layers)}.", nameof(layer));
     }
 
+    /// <inheritdoc/>
+    public override Tensor Map(Tensor images) => Maps(images, stages.Length);
+
+    /// <inheritdoc/>
+    public override Backbone Twin() => new ResNet(Options);
+
     private Tensor Run(Tensor input, int depth)
+    {
+        using var map = Maps(input, depth);
+        return map.mean([2, 3]); // (N, d)
+    }
+
+    private Tensor Maps(Tensor input, int depth)
     {
         if (input.shape is not [_, var received, _, _] || received != Options.Channels)
         {
@@ -107,6 +119,6 @@ public sealed class ResNet : Backbone
             }
         }
 
-        return x.mean([2, 3]).MoveToOuterDisposeScope(); // (N, d)
+        return x.MoveToOuterDisposeScope(); // (N, d, h, w)
     }
 }

@@ -17,13 +17,15 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
     private readonly float* gradients;
     private readonly Follower[] followers;
     private readonly Chunk[] chunks;
+    private readonly IReadOnlyList<FlatSegment> segments;
     private readonly double[] decays;
+    private readonly double[] rates;
     private readonly float[] locals;
     private readonly bool[] adapts;
     private readonly (double Weights, double Gradients, double Mixed)[] sums;
     private SgdScalars sgd;
     private AdamScalars adam;
-    private double rate;
+    private double correction = 1;
 
     public CpuUpdate(FlatParameters parameters, IReadOnlyList<FlatTeacher> teachers, IReadOnlyList<torch.Tensor> stateTensors, OptimiserOptions options)
     {
@@ -38,6 +40,8 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
 
         followers = [.. teachers.Select(t => new Follower((float*)Aten.DataPointer(t.Values), t.Start, t.Start + t.Values.numel()))];
         chunks = [.. parameters.Segments.SelectMany(Cut)];
+        segments = parameters.Segments;
+        rates = new double[segments.Count];
         decays = [.. parameters.Segments.Select(s => LocalRates.Decay(options, s))];
         adapts = [.. parameters.Segments.Select(s => options is LarsOptions lars && LocalRates.Adapts(lars, s))];
         locals = new float[decays.Length];
@@ -84,27 +88,33 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
 
     private void Prepare(in UpdateStep step, float scale)
     {
-        rate = step.Rate;
+        for (var i = 0; i < rates.Length; i++)
+        {
+            rates[i] = step.RateOf(segments[i]);
+        }
+
         switch (options)
         {
             case SgdOptions o:
-                sgd = new SgdScalars((float)step.Rate, (float)o.Momentum, scale, 0, 1, o.Nesterov);
+                sgd = new SgdScalars(0, (float)o.Momentum, scale, 0, 1, o.Nesterov);
                 break;
             case LarsOptions o:
-                sgd = new SgdScalars((float)step.Rate, (float)o.Momentum, scale, 0, 1, o.Nesterov);
+                sgd = new SgdScalars(0, (float)o.Momentum, scale, 0, 1, o.Nesterov);
                 SetLocalRates(o, scale);
                 break;
             case AdamWOptions o:
+                correction = 1 - Math.Pow(o.Beta1, step.Number);
                 adam = Adam(o.Beta1, o.Beta2, o.Epsilon, step, scale);
                 break;
             case AdamOptions o:
+                correction = 1 - Math.Pow(o.Beta1, step.Number);
                 adam = Adam(o.Beta1, o.Beta2, o.Epsilon, step, scale);
                 break;
         }
     }
 
     private static AdamScalars Adam(double beta1, double beta2, double epsilon, in UpdateStep step, float scale) => new(
-        (float)(step.Rate / (1 - Math.Pow(beta1, step.Number))),
+        0,
         (float)beta1,
         (float)(1 - beta1),
         (float)beta2,
@@ -128,7 +138,7 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
                 gw += sums[next].Mixed;
             }
 
-            locals[segment] = adapts[segment] ? (float)LocalRates.Lars(lars, decays[segment], rate, w, g * scale * scale, gw * scale) : 1;
+            locals[segment] = adapts[segment] ? (float)LocalRates.Lars(lars, decays[segment], rates[segment], w, g * scale * scale, gw * scale) : 1;
         }
     }
 
@@ -158,13 +168,13 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
             switch (options)
             {
                 case AdamWOptions:
-                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { Shrink = (float)(1 - (rate * decays[segment])) }, follow);
+                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { StepSize = (float)(rates[segment] / correction), Shrink = (float)(1 - (rates[segment] * decays[segment])) }, follow);
                     break;
                 case AdamOptions:
-                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { Decay = decay }, follow);
+                    UpdateKernels.Adam(w, g, s, state[1] + start, teacher, count, adam with { StepSize = (float)(rates[segment] / correction), Decay = decay }, follow);
                     break;
                 default:
-                    UpdateKernels.Sgd(w, g, s, teacher, count, sgd with { Decay = decay, Local = locals[segment] }, follow);
+                    UpdateKernels.Sgd(w, g, s, teacher, count, sgd with { Rate = (float)rates[segment], Decay = decay, Local = locals[segment] }, follow);
                     break;
             }
 

@@ -13,6 +13,18 @@ public static class Diagnostics
     /// <summary>A run whose last deviation is below this has collapsed: a tenth of what evenly spread embeddings have.</summary>
     public const double CollapsedDeviation = 0.1;
 
+    /// <summary>A run whose embeddings have an effective rank below this fills no more than about one dimension.</summary>
+    public const double CollapsedRank = 2;
+
+    /// <summary>Mean entropy of assignments, as a part of ln K, above which they are uniform.</summary>
+    public const double UniformEntropy = 0.999;
+
+    /// <summary>Entropy of the mean assignment, as a part of ln K, below which all images go to one prototype.</summary>
+    public const double OneEntropy = 0.05;
+
+    /// <summary>Reports in a row (of some 200 a training) that must show a collapse before it counts as established.</summary>
+    public const int EstablishedReports = 10;
+
     /// <summary>A loss must fall below chance by this part of it (of 1, where chance is smaller) to count as having left it.</summary>
     public const double ChanceMargin = 0.01;
 
@@ -61,8 +73,23 @@ public static class Diagnostics
     }
 
     /// <summary>
-    /// The verdict on a history of reports: collapsed if the mean deviation of its last tenth is below <see cref="CollapsedDeviation"/>,
-    /// at chance if the mean loss of its last tenth has not left the chance level by <see cref="ChanceMargin"/>, else learned.
+    /// How evenly images are spread over prototypes (Caron et al. 2021, section 5.3: collapse to the uniform distribution or to one dimension).
+    /// </summary>
+    /// <param name="assignment">(M, K) floating point, K ≥ 2, rows sum to 1.</param>
+    /// <returns>Mean entropy of the rows and entropy of their mean, both divided by ln K.</returns>
+    public static (double Assignment, double Usage) Entropies(Tensor assignment)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var p = Rows(Sample(assignment));
+        var most = Math.Log(p.shape[1]);
+        var mean = p.mean([0L]);
+        return (-p.xlogy(p).sum().item<double>() / p.shape[0] / most, -mean.xlogy(mean).sum().item<double>() / most);
+    }
+
+    /// <summary>
+    /// The verdict on a history of reports: a kind of collapse if the mean diagnostics of its last tenth say so, at chance if the mean loss of its
+    /// last tenth has not left the chance level by <see cref="ChanceMargin"/>, else learned.
     /// The loss says nothing of collapse by itself: SimSiam's collapsed value is also its best one.
     /// </summary>
     internal static Verdict Judge(IReadOnlyList<ReportPoint> history, LossLevels? levels)
@@ -72,15 +99,37 @@ public static class Diagnostics
             return Verdict.Untrained;
         }
 
-        if (!(Tail(history, p => p.Deviation) >= CollapsedDeviation))
+        var collapse = Collapse(new ReportPoint(
+            0, 0, 0, 0, Tail(history, p => p.Deviation), Tail(history, p => p.RankMe), Tail(history, p => p.AssignmentEntropy), Tail(history, p => p.UsageEntropy)));
+        return collapse
+            ?? (levels?.Chance is { } chance && Tail(history, p => p.Loss) > chance - (ChanceMargin * Math.Max(1, Math.Abs(chance)))
+                ? Verdict.AtChance
+                : Verdict.Learned);
+    }
+
+    /// <summary>Whether the last <see cref="EstablishedReports"/> reports are all collapsed.</summary>
+    internal static bool IsEstablished(IReadOnlyList<ReportPoint> history) =>
+        history.Count >= EstablishedReports && history.Skip(history.Count - EstablishedReports).All(p => Collapse(p) is not null);
+
+    /// <summary>Step of the first report of the collapsed stretch that the history ends with; null where it does not end with one.</summary>
+    internal static long? CollapsedSince(IReadOnlyList<ReportPoint> history)
+    {
+        long? since = null;
+        for (var i = history.Count - 1; i >= 0 && Collapse(history[i]) is not null; i--)
         {
-            return Verdict.Collapsed;
+            since = history[i].Step;
         }
 
-        return levels?.Chance is { } chance && Tail(history, p => p.Loss) > chance - (ChanceMargin * Math.Max(1, Math.Abs(chance)))
-            ? Verdict.AtChance
-            : Verdict.Learned;
+        return since;
     }
+
+    /// <summary>The kind of collapse that one report shows, the plainest first; null for none.</summary>
+    private static Verdict? Collapse(in ReportPoint p) =>
+        !(p.Deviation >= CollapsedDeviation) ? Verdict.Collapsed
+        : p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
+        : p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
+        : !(p.RankMe >= CollapsedRank) ? Verdict.CollapsedDimensions
+        : null;
 
     /// <summary>Mean over the last tenth of the reports; NaN without any.</summary>
     internal static double Tail(IReadOnlyList<ReportPoint> history, Func<ReportPoint, double> field) =>

@@ -49,7 +49,8 @@ public sealed class FlatParameters : IDisposable
     /// <summary>Moves the parameters of networks into flat buffers on the device that they are on.</summary>
     /// <param name="modules">Networks with the prefix of their names; a parameter shared among them is taken once, under its first name.</param>
     /// <exception cref="ArgumentException">No parameters, not float32, several devices, or overlapping strides.</exception>
-    public static FlatParameters Create(IEnumerable<(string Prefix, torch.nn.Module Module)> modules)
+    /// <param name="heldRate">Prefixes whose learning rate stays at the peak.</param>
+    public static FlatParameters Create(IEnumerable<(string Prefix, torch.nn.Module Module)> modules, IReadOnlyCollection<string>? heldRate = null)
     {
         ArgumentNullException.ThrowIfNull(modules);
         var segments = new List<FlatSegment>();
@@ -65,7 +66,7 @@ public sealed class FlatParameters : IDisposable
                     continue;
                 }
 
-                var segment = Segment($"{prefix}.{name}", offset, parameter);
+                var segment = Segment($"{prefix}.{name}", offset, parameter) with { HasHeldRate = heldRate?.Contains(prefix) == true };
                 if (parameters.Count > 0 && parameter.device.ToString() != parameters[0].device.ToString())
                 {
                     throw new ArgumentException($"{segment.Name} is on {parameter.device}, {segments[0].Name} on {parameters[0].device}: expected one device", nameof(modules));

@@ -9,6 +9,9 @@ namespace SslResearch.Core.Training;
 /// <param name="IsNormOrBias">At most one dimension: a bias or a normalisation parameter (the rule of DINO and timm).</param>
 public sealed record FlatSegment(string Name, long Offset, long Count, IReadOnlyList<long> Shape, IReadOnlyList<long> Strides, bool IsNormOrBias)
 {
+    /// <summary>Whether its learning rate stays at the peak.</summary>
+    public bool HasHeldRate { get; init; }
+
     /// <summary>First element behind the segment and its padding.</summary>
     public long End => Offset + FlatParameters.Padded(Count);
 }

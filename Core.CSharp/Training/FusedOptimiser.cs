@@ -60,11 +60,12 @@ public sealed class FusedOptimiser : IDisposable
     /// <summary>One update; gradients are zero afterwards.</summary>
     /// <param name="rate">Learning rate η of this step.</param>
     /// <param name="momenta">m of each teacher at this step, in the order of the teachers.</param>
-    public void Step(double rate, ReadOnlySpan<double> momenta)
+    /// <param name="heldRate">Learning rate of segments that hold theirs; null for <paramref name="rate"/>.</param>
+    public void Step(double rate, ReadOnlySpan<double> momenta, double? heldRate = null)
     {
         Steps++;
         using var noGrad = torch.no_grad();
-        update.Run(new UpdateStep(rate, Steps, clipNorm), momenta);
+        update.Run(new UpdateStep(rate, heldRate ?? rate, Steps, clipNorm), momenta);
     }
 
     /// <inheritdoc/>
@@ -79,9 +80,13 @@ public sealed class FusedOptimiser : IDisposable
 }
 
 /// <param name="Rate">Learning rate.</param>
+/// <param name="HeldRate">Learning rate of segments that hold theirs.</param>
 /// <param name="Number">Updates including this one.</param>
 /// <param name="ClipNorm">Largest norm of the gradient, if any.</param>
-internal readonly record struct UpdateStep(double Rate, long Number, double? ClipNorm);
+internal readonly record struct UpdateStep(double Rate, double HeldRate, long Number, double? ClipNorm)
+{
+    public double RateOf(FlatSegment segment) => segment.HasHeldRate ? HeldRate : Rate;
+}
 
 /// <summary>An executor of updates.</summary>
 internal interface IFlatUpdate : IDisposable

@@ -7,4 +7,7 @@ namespace SslResearch.Core.Training;
 /// <param name="Rate">Learning rate of that step.</param>
 /// <param name="Deviation">As in <see cref="StepReport"/>.</param>
 /// <param name="RankMe">As in <see cref="StepReport"/>.</param>
-public readonly record struct ReportPoint(long Step, int Epoch, double Loss, double Rate, double Deviation, double RankMe);
+/// <param name="AssignmentEntropy">Mean entropy of the teacher's distributions over K prototypes, divided by ln K: 1 when uniform; NaN for methods without them.</param>
+/// <param name="UsageEntropy">Entropy of the mean distribution, divided by ln K: 0 when all images go to one prototype; NaN for methods without them.</param>
+public readonly record struct ReportPoint(
+    long Step, int Epoch, double Loss, double Rate, double Deviation, double RankMe, double AssignmentEntropy = double.NaN, double UsageEntropy = double.NaN);

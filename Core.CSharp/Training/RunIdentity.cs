@@ -29,6 +29,11 @@ internal static class RunIdentity
             Invariant($"seed: {options.Seed}"),
             Invariant($"report every: {options.ReportEvery}"),
         };
+        if (options.StopAtCollapse)
+        {
+            lines.Add("stops at collapse");
+        }
+
         lines.AddRange(tensors.Select(t => $"tensor: {t.Key} {t.Value.dtype} ({string.Join(", ", t.Value.shape)})"));
         return string.Join('\n', lines);
     }

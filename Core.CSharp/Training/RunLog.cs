@@ -59,6 +59,12 @@ internal sealed class RunLog : IDisposable
         events.add_scalar("rate", (float)point.Rate, at);
         events.add_scalar("embedding/deviation", (float)point.Deviation, at);
         events.add_scalar("embedding/rankme", (float)point.RankMe, at);
+        if (double.IsFinite(point.AssignmentEntropy))
+        {
+            events.add_scalar("assignment/entropy", (float)point.AssignmentEntropy, at);
+            events.add_scalar("assignment/usage", (float)point.UsageEntropy, at);
+        }
+
         events.add_scalar("speed/images per second", (float)report.ImagesPerSecond, at);
         events.add_scalar("speed/wait fraction", (float)report.WaitFraction, at);
     }
@@ -88,6 +94,11 @@ internal sealed class RunLog : IDisposable
         Number(json, "rate", point.Rate);
         Number(json, "deviation", point.Deviation);
         Number(json, "rankme", point.RankMe);
+        if (double.IsFinite(point.AssignmentEntropy))
+        {
+            Number(json, "assignment_entropy", point.AssignmentEntropy);
+            Number(json, "usage_entropy", point.UsageEntropy);
+        }
     });
 
     private static void Number(Utf8JsonWriter json, string name, double value)

@@ -13,6 +13,7 @@ internal sealed class TensorUpdate : IFlatUpdate
     private readonly torch.Tensor? segmentDecays;
     private readonly torch.Tensor? segmentAdapts;
     private readonly torch.Tensor? segmentOf;
+    private readonly torch.Tensor? held;
 
     public TensorUpdate(FlatParameters parameters, IReadOnlyList<FlatTeacher> teachers, IReadOnlyList<torch.Tensor> state, OptimiserOptions options)
     {
@@ -26,6 +27,15 @@ internal sealed class TensorUpdate : IFlatUpdate
         foreach (var segment in parameters.Segments)
         {
             decays.narrow(0, segment.Offset, segment.Count).fill_(LocalRates.Decay(options, segment));
+        }
+
+        if (parameters.Segments.Any(s => s.HasHeldRate))
+        {
+            held = FlatParameters.Zeros(parameters.Length, device);
+            foreach (var segment in parameters.Segments.Where(s => s.HasHeldRate))
+            {
+                held.narrow(0, segment.Offset, segment.Count).fill_(1);
+            }
         }
 
         if (options is LarsOptions lars)
@@ -61,16 +71,16 @@ internal sealed class TensorUpdate : IFlatUpdate
         {
             case SgdOptions o:
                 gradients.addcmul_(decays, parameters.Values, 1);
-                Sgd(step.Rate, o.Momentum, o.Nesterov);
+                Sgd(step, o.Momentum, o.Nesterov);
                 break;
             case LarsOptions o:
-                var local = Local(o, step.Rate);
+                var local = Local(o, step);
                 gradients.addcmul_(decays, parameters.Values, 1);
                 gradients.mul_(local.index_select(0, segmentOf!));
-                Sgd(step.Rate, o.Momentum, o.Nesterov);
+                Sgd(step, o.Momentum, o.Nesterov);
                 break;
             case AdamWOptions o:
-                parameters.Values.addcmul_(decays, parameters.Values, -step.Rate);
+                Move(decays * parameters.Values, step, 1);
                 Adam(o.Beta1, o.Beta2, o.Epsilon, step);
                 break;
             case AdamOptions o:
@@ -93,13 +103,27 @@ internal sealed class TensorUpdate : IFlatUpdate
         segmentDecays?.Dispose();
         segmentAdapts?.Dispose();
         segmentOf?.Dispose();
+        held?.Dispose();
     }
 
-    private void Sgd(double rate, double momentum, bool nesterov)
+    /// <summary>Subtracts rate · scale · direction, with each segment's own rate.</summary>
+    private void Move(torch.Tensor direction, in UpdateStep step, double scale)
+    {
+        if (held is null)
+        {
+            parameters.Values.add_(direction, -step.Rate * scale);
+        }
+        else
+        {
+            parameters.Values.addcmul_(direction, held.mul(step.HeldRate - step.Rate).add_(step.Rate), -scale);
+        }
+    }
+
+    private void Sgd(in UpdateStep step, double momentum, bool nesterov)
     {
         state[0].mul_(momentum).add_(parameters.Gradients);
         var direction = nesterov ? parameters.Gradients.add_(state[0], momentum) : state[0];
-        parameters.Values.add_(direction, -rate);
+        Move(direction, step, 1);
     }
 
     private void Adam(double beta1, double beta2, double epsilon, in UpdateStep step)
@@ -108,11 +132,11 @@ internal sealed class TensorUpdate : IFlatUpdate
         state[0].mul_(beta1).add_(gradients, 1 - beta1);
         state[1].mul_(beta2).addcmul_(gradients, gradients, 1 - beta2);
         var denominator = (state[1].sqrt() / Math.Sqrt(1 - Math.Pow(beta2, step.Number))).add_(epsilon);
-        parameters.Values.addcdiv_(state[0], denominator, -step.Rate / (1 - Math.Pow(beta1, step.Number)));
+        Move(state[0] / denominator, step, 1 / (1 - Math.Pow(beta1, step.Number)));
     }
 
     /// <summary>(segments) float32, the tensor form of <see cref="LocalRates.Lars"/>.</summary>
-    private torch.Tensor Local(LarsOptions lars, double rate)
+    private torch.Tensor Local(LarsOptions lars, in UpdateStep step)
     {
         torch.Tensor Norms(torch.Tensor flat) =>
             torch.stack(parameters.Segments.Select(s => flat.narrow(0, s.Offset, s.Count).norm()).ToArray());
@@ -125,7 +149,10 @@ internal sealed class TensorUpdate : IFlatUpdate
         var local = lars.TrustCoefficient * weight / denominator;
         if (lars.ClipRate)
         {
-            local = (local / rate).clamp(max: 1);
+            var heldRate = step.HeldRate;
+            var rate = step.Rate;
+            var rates = torch.tensor(parameters.Segments.Select(s => (float)(s.HasHeldRate ? heldRate : rate)).ToArray(), device: local.device);
+            local = (local / rates).clamp(max: 1);
         }
 
         var one = torch.ones_like(weight);

@@ -27,4 +27,8 @@ public sealed record TrainOptions(
     string Device,
     int CheckpointEvery,
     int ReportEvery,
-    string Folder);
+    string Folder)
+{
+    /// <summary>Ends the training as soon as <see cref="Diagnostics"/> finds it collapsed, instead of spending the rest of its budget.</summary>
+    public bool StopAtCollapse { get; init; }
+}

@@ -13,6 +13,9 @@ public enum TrainEnd
 
     /// <summary>The loss was not finite at <see cref="TrainOutcome.Steps"/>; that step's inputs are saved for replay.</summary>
     Diverged,
+
+    /// <summary>Found collapsed before its last step, and <see cref="TrainOptions.StopAtCollapse"/> was set.</summary>
+    Collapsed,
 }
 
 /// <summary>What the run was worth, from loss levels and embedding diagnostics.</summary>
@@ -24,8 +27,17 @@ public enum Verdict
     /// <summary>Loss is still at its chance level.</summary>
     AtChance,
 
-    /// <summary>Embeddings are (nearly) equal.</summary>
+    /// <summary>Embeddings of all views are (nearly) equal.</summary>
     Collapsed,
+
+    /// <summary>Embeddings differ, but along (nearly) one dimension.</summary>
+    CollapsedDimensions,
+
+    /// <summary>The teacher assigns every image (nearly) uniformly to all prototypes.</summary>
+    CollapsedUniform,
+
+    /// <summary>The teacher assigns (nearly) all images to one prototype.</summary>
+    CollapsedToOne,
 
     /// <summary>The loss was not finite.</summary>
     Diverged,
@@ -57,6 +69,12 @@ public sealed record TrainOutcome(
     double ImagesPerSecond,
     long PeakMemory)
 {
+    /// <summary>Finished steps at the report from which on the training was collapsed to its end; null where it was not.</summary>
+    public long? CollapsedSince { get; init; }
+
+    /// <summary>Steps that the training would have had.</summary>
+    public long Budget { get; init; }
+
     /// <summary>What a person should know besides: a corrupt checkpoint put aside, another thread count than before, where a divergence lies.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 }

@@ -68,21 +68,24 @@ public static class Trainer
         {
             using var loop = new Loop<TViews>(method, data, augmenter, options, device, state, total, progress, notes);
             var end = loop.Run(stop);
-            return Outcome(state, options, levels, end, end == TrainEnd.Diverged ? Verdict.Diverged : Diagnostics.Judge(state.History, levels), notes);
+            return Outcome(state, options, levels, end, total, notes);
         }
 
-        return Outcome(state, options, levels, TrainEnd.Finished, Diagnostics.Judge(state.History, levels), notes);
+        return Outcome(state, options, levels, TrainEnd.Finished, total, notes);
     }
 
     private static TrainOutcome Outcome<TViews>(
-        TrainState<TViews> state, TrainOptions options, LossLevels? levels, TrainEnd end, Verdict verdict, List<string> notes)
+        TrainState<TViews> state, TrainOptions options, LossLevels? levels, TrainEnd end, long total, List<string> notes)
         where TViews : class, IViews
     {
         var last = state.History.Count > 0 ? state.History[^1] : new ReportPoint(0, 0, double.NaN, double.NaN, double.NaN, double.NaN);
         var speed = state.Seconds > 0 ? state.Step * (double)options.BatchSize / state.Seconds : 0;
+        var verdict = end == TrainEnd.Diverged ? Verdict.Diverged : Diagnostics.Judge(state.History, levels);
         return new TrainOutcome(
             end, verdict, state.Step, Diagnostics.Tail(state.History, p => p.Loss), levels, last.Deviation, last.RankMe, state.Seconds, speed, PeakMemory())
         {
+            CollapsedSince = Diagnostics.CollapsedSince(state.History),
+            Budget = total,
             Notes = notes,
         };
     }
@@ -191,6 +194,11 @@ public static class Trainer
             clock.Start();
             while (state.Step < total)
             {
+                if (options.StopAtCollapse && Diagnostics.IsEstablished(state.History))
+                {
+                    return Saved(TrainEnd.Collapsed);
+                }
+
                 if (stop.IsCancellationRequested)
                 {
                     return Bad() is { } before ? Diverged(before, null) : Saved(TrainEnd.Interrupted);
@@ -241,7 +249,7 @@ public static class Trainer
             }
 
             var rate = schedule.At(step);
-            state.Optimiser.Step(rate, momenta);
+            state.Optimiser.Step(rate, momenta, options.PeakRate);
             using (torch.no_grad())
             {
                 method.AfterUpdate(context);
@@ -250,7 +258,7 @@ public static class Trainer
             state.Step++;
             if (report)
             {
-                Report(batch.Epoch, rate, output.Embedding);
+                Report(batch.Epoch, rate, output);
             }
             else if (tell)
             {
@@ -301,10 +309,12 @@ public static class Trainer
             return bad < 0 ? null : firstUnread + bad;
         }
 
-        private void Report(int epoch, double rate, torch.Tensor embedding)
+        private void Report(int epoch, double rate, in StepOutput output)
         {
-            var sample = Diagnostics.Sample(embedding);
-            var point = new ReportPoint(state.Step, epoch, lastLoss, rate, Diagnostics.Deviation(sample), Diagnostics.RankMe(sample));
+            var sample = Diagnostics.Sample(output.Embedding);
+            var (assignment, usage) = output.Assignment is { } rows ? Diagnostics.Entropies(rows) : (double.NaN, double.NaN);
+            var point = new ReportPoint(
+                state.Step, epoch, lastLoss, rate, Diagnostics.Deviation(sample), Diagnostics.RankMe(sample), assignment, usage);
             state.History.Add(point);
             log.Report(point, Tell(point), secondsBefore + clock.Elapsed.TotalSeconds);
         }

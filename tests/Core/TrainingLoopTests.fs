@@ -28,6 +28,8 @@ type private ToyEncoder() as this =
     do this.register_module ("body", body)
     override _.FeatureCount = 6
     override _.Layers = [| Backbone.Output |]
+    override _.Map images = images
+    override _.Twin() = raise (NotSupportedException())
     override _.Layer(images, _) = body.call images
     override _.forward images = body.call images
 

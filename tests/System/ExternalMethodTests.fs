@@ -61,7 +61,10 @@ type Alignment =
 
     interface IMethod<TwoViews> with
         member m.Build context = new Toy.AlignmentMethod(context.Encoder, m.Weight)
-        member _.Card = { Name = "toy alignment"; Year = 0; Idea = "views attract, a hinge spreads"; Negatives = "none"; Source = "a test" }
+        member _.Card = 
+            { Name = "toy alignment"; Year = 0; Kind = RedundancyReduction; Idea = "views attract, a hinge spreads"
+              Views = "two views"; Masking = "none"; Negatives = "none"; BatchSize = "little"; Teacher = "none"
+              Evaluated = "the encoder"; Equation = "mean (a - b)² + weight · mean max(0, 1 - std)"; Source = "a test"; Differences = [] }
         member _.HasProjector = false
         member m.Facts = [ "weight", string m.Weight ]
         member m.Problems = Problem.positive "Weight" m.Weight
