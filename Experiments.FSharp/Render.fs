@@ -157,17 +157,24 @@ module Render =
         runs |> List.map pick |> List.filter Double.IsFinite |> Statistics.median
 
     let private verdicts (runs: StoredRun list) =
-        let words (run: StoredRun) =
-            match run.Training.CollapsedSince with
-            | Some step when run.Training.Budget > 0L ->
-                let part = 100. * float step / float run.Training.Budget
-                $"{run.Verdict}, from {digits 0 part} %% of the budget"
-            | _ -> run.Verdict
+        let words (verdict, same: StoredRun list) =
+            let parts =
+                [
+                    for run in same do
+                        match run.Training.CollapsedSince with
+                        | Some step when run.Training.Budget > 0L -> 100. * float step / float run.Training.Budget
+                        | _ -> ()
+                ]
+
+            match parts |> List.map (digits 0) |> List.sort |> List.distinct with
+            | [] -> verdict
+            | [ one ] -> $"{verdict}, from {one} %% of the budget"
+            | _ -> $"{verdict}, from {digits 0 (List.min parts)}–{digits 0 (List.max parts)} %% of the budget"
 
         if runs.IsEmpty then
             missing
         else
-            runs |> List.map words |> distinctText "; "
+            runs |> List.groupBy _.Verdict |> List.map words |> String.concat "; "
 
     let private runTable (stored: StoredRun list) (runs: Run list) =
         let headers = [ "run"; "run id"; "seeds"; "verdict"; "loss"; "train s"; "img/s"; "commit" ]
@@ -327,6 +334,7 @@ module Render =
 
         let settings (run: Run) =
             varying
+            |> List.filter (fun (name, _) -> name <> "method")
             |> List.choose (fun (name, values) ->
                 values[List.findIndex (fun (r: Run) -> r.Id = run.Id) runs]
                 |> Option.map (fun v -> $"{name} {v}"))
@@ -360,7 +368,8 @@ module Render =
                     yield! constantNote constant
 
                     for run in runs do
-                        $"{run.Title} – {settings run}."
+                        if run.Kind = Experiment then
+                            $"{run.Title} – {settings run}."
 
                     yield! provenanceNotes (runs |> List.collect (ofRun stored))
                 ]
