@@ -6,8 +6,14 @@ module Methods =
     let catalogue: MethodEntry list =
         [
             SimClr.Entry
+            Moco.EntryV1
+            Moco.EntryV2
+            MocoV3.Entry
+            NnClr.Entry
+            Swav.Entry
             Byol.Entry
             SimSiam.Entry
+            Dino.Entry
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
