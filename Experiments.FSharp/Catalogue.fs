@@ -3,4 +3,11 @@ namespace SslResearch
 [<RequireQualifiedAccess>]
 module Methods =
     /// What `sslr list` and docs/methods.md name; the one place where a method of this repository is registered.
-    let catalogue: MethodEntry list = [ SimClr.Entry; Supervised.Entry ]
+    let catalogue: MethodEntry list =
+        [
+            SimClr.Entry
+            Rotation.Entry
+            Jigsaw.Entry
+            Colorization.Entry
+            Supervised.Entry
+        ]
