@@ -10,5 +10,10 @@ module Methods =
             Moco.EntryV2
             MocoV3.Entry
             NnClr.Entry
+            Byol.Entry
+            SimSiam.Entry
+            BarlowTwins.Entry
+            VicReg.Entry
+            LeJepa.Entry
             Supervised.Entry
         ]
