@@ -48,7 +48,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
 
         using var scope = NewDisposeScope();
         cls_token = Learned(nameof(cls_token), 1);
-        if (options.Positions == VitPositions.Learned)
+        if (options.Positions == PositionEncoding.Learned)
         {
             pos_embed = Learned(nameof(pos_embed), 1 + (grid.Rows * grid.Columns));
         }
@@ -209,7 +209,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
     {
         using var scope = NewDisposeScope();
         var tokens = Blocks(Sequence(Embed(images)), depth);
-        var pooled = Options.Pool == VitPool.Cls
+        var pooled = Options.Pool == TokenPool.Cls
             ? Norm(tokens.select(1, 0)) // token by token, so the others need none
             : Norm(tokens.narrow(1, Prefix, tokens.shape[1] - Prefix)).mean([1]);
         return pooled.MoveToOuterDisposeScope(); // (N, width)
