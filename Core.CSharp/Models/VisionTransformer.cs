@@ -208,9 +208,9 @@ public sealed class VisionTransformer : Backbone, IInitialised
     private Tensor Pooled(Tensor images, int depth)
     {
         using var scope = NewDisposeScope();
-        var tokens = Blocks(Sequence(Embed(images)), depth);
+        var tokens = Blocks(Sequence(Embed(images)), Options.Pool == TokenPool.Cls ? depth - 1 : depth);
         var pooled = Options.Pool == TokenPool.Cls
-            ? Norm(tokens.select(1, 0)) // token by token, so the others need none
+            ? Norm(blocks[depth - 1].First(tokens)) // the last block's other tokens are not asked for
             : Norm(tokens.narrow(1, Prefix, tokens.shape[1] - Prefix)).mean([1]);
         return pooled.MoveToOuterDisposeScope(); // (N, width)
     }

@@ -299,6 +299,7 @@ let private twins =
                             Array.iter2 (fun w g -> Expect.isLessThan (abs (w - g)) 1e-10 what) want (doubles got)
 
                         near "output" (Array.concat output) (block.call x)
+                        near "the first token alone" output[0] (block.First x)
                         near "attention" (weights |> Array.collect Array.concat) (block.Attention x)
                     }
 

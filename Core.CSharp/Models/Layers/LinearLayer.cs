@@ -38,6 +38,10 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
         ? nn.functional.linear(input, weight, bias!)
         : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
 
+    /// <summary>The outputs from <paramref name="from"/> on, <paramref name="count"/> of them.</summary>
+    internal Tensor Part(Tensor input, long from, long count) =>
+        nn.functional.linear(input, weight.narrow(0, from, count), bias?.narrow(0, from, count)!);
+
     /// <inheritdoc/>
     public InitialValue Initial(string parameter, Tensor value) => (deviation, parameter) switch
     {
