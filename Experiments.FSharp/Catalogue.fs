@@ -10,8 +10,10 @@ module Methods =
             Moco.EntryV2
             MocoV3.Entry
             NnClr.Entry
+            Swav.Entry
             Byol.Entry
             SimSiam.Entry
+            Dino.Entry
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry

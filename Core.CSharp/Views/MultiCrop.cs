@@ -8,9 +8,9 @@ namespace SslResearch.Core.Views;
 public sealed class MultiCrop(torch.Tensor globals, torch.Tensor? locals) : IViews
 {
     /// <summary>(2N, C, H, W) float32.</summary>
-    public torch.Tensor Globals { get; } = globals.shape is [var rows, _, _, _] && rows % 2 == 0
+    public torch.Tensor Globals { get; } = globals.shape is [>= 2 and var rows, _, _, _] && rows % 2 == 0
         ? globals
-        : throw new ArgumentException($"expected (2N, C, H, W), received ({string.Join(", ", globals.shape)})", nameof(globals));
+        : throw new ArgumentException($"expected (2N, C, H, W) with N ≥ 1, received ({string.Join(", ", globals.shape)})", nameof(globals));
 
     /// <summary>(L·N, C, h, w) float32; null where L = 0.</summary>
     public torch.Tensor? Locals { get; } = locals is null || (locals.shape is [var rows, var channels, _, _]
