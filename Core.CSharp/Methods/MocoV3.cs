@@ -1,6 +1,5 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
-using SslResearch.Core.Training;
 using SslResearch.Core.Views;
 using TorchSharp;
 
@@ -8,14 +7,12 @@ namespace SslResearch.Core.Methods;
 
 /// <summary>Choices of <see cref="MocoV3"/>.</summary>
 /// <param name="Temperature">τ.</param>
-/// <param name="Momentum">m of the key networks at the first step, 0 … 1.</param>
-/// <param name="FinalMomentum">What m rises to, 0 … 1.</param>
+/// <param name="Momentum">m of the key networks at a step, 0 … 1.</param>
 /// <param name="Projector">What follows the encoder.</param>
 /// <param name="Predictor">What follows the projector for queries only; as wide at its end as the projector.</param>
 public sealed record MocoV3Options(
     double Temperature,
-    double Momentum,
-    double FinalMomentum,
+    Func<StepContext, double> Momentum,
     ProjectionOptions Projector,
     ProjectionOptions Predictor);
 
@@ -38,8 +35,6 @@ public sealed class MocoV3 : ISslMethod<TwoViews>
     public MocoV3(Backbone encoder, MocoV3Options options)
     {
         MethodOptions.Positive(options.Temperature, "temperature");
-        MethodOptions.Fraction(options.Momentum, "momentum");
-        MethodOptions.Fraction(options.FinalMomentum, "final momentum");
         temperature = options.Temperature;
         Encoder = encoder;
         projector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
@@ -47,13 +42,12 @@ public sealed class MocoV3 : ISslMethod<TwoViews>
         predictor = MethodOptions.Predictor(width, options.Predictor);
         keyEncoder = encoder.Twin();
         keyProjector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
-        double Momentum(StepContext c) => RateSchedule.Momentum(options.Momentum, options.FinalMomentum, c.Step, c.TotalSteps);
         List<(string, torch.nn.Module)> trained = [("encoder", encoder)];
-        List<MovingAverage> teachers = [new("encoder", encoder, keyEncoder, Momentum)];
+        List<MovingAverage> teachers = [new("encoder", encoder, keyEncoder, options.Momentum)];
         if (projector is not null && keyProjector is not null)
         {
             trained.Add(("projector", projector));
-            teachers.Add(new("projector", projector, keyProjector, Momentum));
+            teachers.Add(new("projector", projector, keyProjector, options.Momentum));
         }
 
         if (predictor is not null)

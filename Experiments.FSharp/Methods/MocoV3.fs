@@ -1,6 +1,7 @@
 namespace SslResearch
 
 open SslResearch.Core.Methods
+open SslResearch.Core.Training
 open SslResearch.Core.Views
 
 /// Chen, Xie and He 2021, "An empirical study of training self-supervised vision transformers" (MoCo v3).
@@ -74,7 +75,12 @@ type MocoV3 =
 
             new SslResearch.Core.Methods.MocoV3(
                 context.Encoder,
-                MocoV3Options(m.Temperature, m.Momentum, m.FinalMomentum, projector, Projection.head width m.Predictor)
+                MocoV3Options(
+                    m.Temperature,
+                    (fun c -> RateSchedule.Momentum(m.Momentum, m.FinalMomentum, c.Step, c.TotalSteps)),
+                    projector,
+                    Projection.head width m.Predictor
+                )
             )
 
         member _.Card =

@@ -195,7 +195,7 @@ let private v3Tests =
         test "MoCo v3 equals its definition by hand" {
             use scope = torch.NewDisposeScope()
             let head = mlp 6 OutputNorm.Plain
-            use method = new MocoV3(encoder (), MocoV3Options(0.2, 0.9, 1., head, head))
+            use method = new MocoV3(encoder (), MocoV3Options(0.2, (fun _ -> 0.9), head, head))
             method.Initialise seed
             let views = TwoViews(images 1 20)
             let struct (prefix, predictor) = method.Trained[2]
@@ -212,17 +212,6 @@ let private v3Tests =
             near "loss" expected output.Loss
             Expect.equal output.Embedding.shape [| 20L; 6L |] "z of both views"
             Expect.equal (method.Levels 10) (LossLevels(0.8 * log 10., 0.8 * log 10.)) "levels"
-        }
-
-        test "the momentum of MoCo v3 rises to its end by half a cosine" {
-            use method = new MocoV3(encoder (), MocoV3Options(0.2, 0.99, 1., NoProjection(), NoProjection()))
-
-            let at step =
-                method.Teachers[0].Momentum.Invoke(context step)
-
-            Expect.floatClose Accuracy.high (at 0L) 0.99 "start"
-            Expect.floatClose Accuracy.high (at 50L) 0.995 "middle"
-            Expect.floatClose Accuracy.high (at 100L) 1. "end"
         }
     ]
 
@@ -303,7 +292,7 @@ let private refused =
         let wrong = mlp 5 OutputNorm.None
 
         refused "predictor of MoCo v3" "as long as those it takes in, 6; received 5" (fun () ->
-            new MocoV3(encoder, MocoV3Options(0.2, 0.9, 1., mlp 6 OutputNorm.None, wrong)))
+            new MocoV3(encoder, MocoV3Options(0.2, (fun _ -> 0.9), mlp 6 OutputNorm.None, wrong)))
 
         refused "predictor of NNCLR" "as long as those it takes in, 6; received 5" (fun () ->
             new NnClr(encoder, NnClrOptions(9, 0.1, mlp 6 OutputNorm.None, wrong), seed, torch.CPU))
