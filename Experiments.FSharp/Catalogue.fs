@@ -3,4 +3,19 @@ namespace SslResearch
 [<RequireQualifiedAccess>]
 module Methods =
     /// What `sslr list` and docs/methods.md name; the one place where a method of this repository is registered.
-    let catalogue: MethodEntry list = [ SimClr.Entry; Swav.Entry; Dino.Entry; Supervised.Entry ]
+    let catalogue: MethodEntry list =
+        [
+            SimClr.Entry
+            Moco.EntryV1
+            Moco.EntryV2
+            MocoV3.Entry
+            NnClr.Entry
+            Swav.Entry
+            Byol.Entry
+            SimSiam.Entry
+            Dino.Entry
+            BarlowTwins.Entry
+            VicReg.Entry
+            LeJepa.Entry
+            Supervised.Entry
+        ]

@@ -104,7 +104,7 @@ type Dino =
                 {
                     Layers = 2
                     Hidden = 512
-                    Bottleneck = 128
+                    Bottleneck = 256
                     Prototypes = 1024
                     BatchNorm = true
                 }
