@@ -19,6 +19,9 @@ let private run (entrant: CpuScale.Entrant) =
 let private two name (method: IMethod<SslResearch.Core.Views.TwoViews>) =
     CpuScale.entrant name 0.12 (twoViews CpuScale.view) method |> run
 
+let private crops name (method: IMethod<SslResearch.Core.Views.MultiCrop>) =
+    CpuScale.entrant name 0.12 CpuScale.crops method |> run
+
 let recipe =
     {
         Name = "collapse"
@@ -37,6 +40,17 @@ let recipe =
                             }
                         run CpuScale.byol
                         two "BYOL without predictor" { Byol.CpuCifar with Predictor = None }
+                        run CpuScale.dino
+                        crops "DINO without centring" { Dino.CpuCifar with Centring = false }
+                        crops "DINO without sharpening" { Dino.CpuCifar with Sharpening = false }
+
+                        crops
+                            "DINO without centring and sharpening"
+                            { Dino.CpuCifar with
+                                Centring = false
+                                Sharpening = false
+                            }
+
                         run CpuScale.vicreg
                         two "VICReg without variance term" { VicReg.CpuCifar with Variance = 0. }
                     ]

@@ -64,11 +64,15 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>(N, T, width) to the same shape.</summary>
-    public override Tensor forward(Tensor input)
+    public override Tensor forward(Tensor input) => Run(input, input.size(1));
+
+    /// <summary>Only the first token of what <c>forward</c> gives, for about a fifth of the work: the others serve as keys and values alone.</summary>
+    /// <param name="input">(N, T, width).</param>
+    /// <returns>(N, width).</returns>
+    public Tensor First(Tensor input)
     {
-        using var scope = NewDisposeScope();
-        var middle = Attend(input);
-        return Think(middle).MoveToOuterDisposeScope();
+        using var token = Run(input, 1);
+        return token.squeeze(1);
     }
 
     /// <summary>How much each token takes from each other token.</summary>
@@ -77,7 +81,7 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
     public Tensor Attention(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var (queries, keys, _) = Heads(input);
+        var (queries, keys, _) = Heads(input, input.size(1));
         var scores = queries.mul(1 / Math.Sqrt((double)options.Width / options.Heads)).matmul(keys.transpose(2, 3));
         if (options.Causal)
         {
@@ -88,12 +92,19 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
         return scores.softmax(-1).MoveToOuterDisposeScope();
     }
 
-    private Tensor Attend(Tensor input)
+    /// <summary>The first <paramref name="count"/> tokens.</summary>
+    private Tensor Run(Tensor input, long count)
     {
         using var scope = NewDisposeScope();
-        var (queries, keys, values) = Heads(input);
-        var mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, is_casual: options.Causal); // (N, heads, T, d)
-        return Join(input, proj.call(mixed.transpose(1, 2).flatten(2)), ls1).MoveToOuterDisposeScope();
+        return Think(Attend(input, count)).MoveToOuterDisposeScope();
+    }
+
+    private Tensor Attend(Tensor input, long count)
+    {
+        using var scope = NewDisposeScope();
+        var (queries, keys, values) = Heads(input, count);
+        var mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, is_casual: options.Causal); // (N, heads, count, d)
+        return Join(input.narrow(1, 0, count), proj.call(mixed.transpose(1, 2).flatten(2)), ls1).MoveToOuterDisposeScope();
     }
 
     private Tensor Think(Tensor input)
@@ -102,17 +113,27 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
         return Join(input, fc2.call(nn.functional.gelu(fc1.call(norm2.call(input)))), ls2).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Three views (N, heads, T, d) of one product.</summary>
-    private (Tensor Queries, Tensor Keys, Tensor Values) Heads(Tensor input)
+    /// <summary>(N, heads, count, d), then twice (N, heads, T, d).</summary>
+    private (Tensor Queries, Tensor Keys, Tensor Values) Heads(Tensor input, long count)
     {
         if (input.shape is not [var n, var tokens, var width] || width != options.Width)
         {
             throw new ArgumentException($"expected (N, T, {options.Width}), received ({string.Join(", ", input.shape)})", nameof(input));
         }
 
-        var parts = qkv.call(norm1.call(input)).view(n, tokens, 3, options.Heads, width / options.Heads).permute(2, 0, 3, 1, 4).unbind(0);
-        return (parts[0], parts[1], parts[2]);
+        var x = norm1.call(input);
+        if (count == tokens)
+        {
+            var parts = Split(qkv.call(x), 3); // views of one product
+            return (parts[0], parts[1], parts[2]);
+        }
+
+        var pair = Split(qkv.Part(x, width, 2 * width), 2);
+        return (Split(qkv.Part(x.narrow(1, 0, count), 0, width), 1)[0], pair[0], pair[1]);
     }
+
+    private Tensor[] Split(Tensor product, int parts) =>
+        product.view(product.size(0), product.size(1), parts, options.Heads, options.Width / options.Heads).permute(2, 0, 3, 1, 4).unbind(0);
 
     /// <summary>input + branch; the branch, which no gradient needs, is overwritten.</summary>
     private Tensor Join(Tensor input, Tensor branch, BranchScale? scale)

@@ -48,7 +48,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
 
         using var scope = NewDisposeScope();
         cls_token = Learned(nameof(cls_token), 1);
-        if (options.Positions == VitPositions.Learned)
+        if (options.Positions == PositionEncoding.Learned)
         {
             pos_embed = Learned(nameof(pos_embed), 1 + (grid.Rows * grid.Columns));
         }
@@ -208,9 +208,9 @@ public sealed class VisionTransformer : Backbone, IInitialised
     private Tensor Pooled(Tensor images, int depth)
     {
         using var scope = NewDisposeScope();
-        var tokens = Blocks(Sequence(Embed(images)), depth);
-        var pooled = Options.Pool == VitPool.Cls
-            ? Norm(tokens.select(1, 0)) // token by token, so the others need none
+        var tokens = Blocks(Sequence(Embed(images)), Options.Pool == TokenPool.Cls ? depth - 1 : depth);
+        var pooled = Options.Pool == TokenPool.Cls
+            ? Norm(blocks[depth - 1].First(tokens)) // the last block's other tokens are not asked for
             : Norm(tokens.narrow(1, Prefix, tokens.shape[1] - Prefix)).mean([1]);
         return pooled.MoveToOuterDisposeScope(); // (N, width)
     }

@@ -1,7 +1,7 @@
 namespace SslResearch.Core.Models;
 
 /// <summary>What tells the patches of a <see cref="VisionTransformer"/> apart.</summary>
-public enum VitPositions
+public enum PositionEncoding
 {
     /// <summary>A learned vector for each patch and the CLS token (Dosovitskiy et al. 2021).</summary>
     Learned,
@@ -11,7 +11,7 @@ public enum VitPositions
 }
 
 /// <summary>What becomes the feature vector of a <see cref="VisionTransformer"/>.</summary>
-public enum VitPool
+public enum TokenPool
 {
     /// <summary>The CLS token.</summary>
     Cls,
@@ -43,8 +43,8 @@ public sealed record VitOptions(
     int Heads,
     double MlpRatio,
     int Registers,
-    VitPositions Positions,
-    VitPool Pool,
+    PositionEncoding Positions,
+    TokenPool Pool,
     double? LayerScale,
     double DropPath,
     bool QkvBias,

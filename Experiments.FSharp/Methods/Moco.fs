@@ -151,17 +151,7 @@ type Moco =
             ]
 
     static member EntryV1 =
-        MethodEntry.make<TwoViews>
-            Moco.V1
-            [
-                "default (paper)", Moco.V1
-                "CPU-scale CIFAR-10", Moco.CpuCifarV1
-            ]
+        MethodEntry.make<TwoViews> Moco.V1 [ "default (paper)", Moco.V1; "CPU-scale CIFAR-10", Moco.CpuCifarV1 ]
 
     static member EntryV2 =
-        MethodEntry.make<TwoViews>
-            Moco.V2
-            [
-                "default (paper)", Moco.V2
-                "CPU-scale CIFAR-10", Moco.CpuCifarV2
-            ]
+        MethodEntry.make<TwoViews> Moco.V2 [ "default (paper)", Moco.V2; "CPU-scale CIFAR-10", Moco.CpuCifarV2 ]

@@ -74,13 +74,7 @@ type MocoV3 =
 
             new SslResearch.Core.Methods.MocoV3(
                 context.Encoder,
-                MocoV3Options(
-                    m.Temperature,
-                    m.Momentum,
-                    m.FinalMomentum,
-                    projector,
-                    Projection.head width m.Predictor
-                )
+                MocoV3Options(m.Temperature, m.Momentum, m.FinalMomentum, projector, Projection.head width m.Predictor)
             )
 
         member _.Card =

@@ -126,7 +126,4 @@ type NnClr =
     static member Entry =
         MethodEntry.make<TwoViews>
             NnClr.Default
-            [
-                "default (paper)", NnClr.Default
-                "CPU-scale CIFAR-10", NnClr.CpuCifar
-            ]
+            [ "default (paper)", NnClr.Default; "CPU-scale CIFAR-10", NnClr.CpuCifar ]

@@ -22,7 +22,12 @@ internal static class OverheadSide
     private const ulong Seed = 0;
 
     /// <summary>Median over alternated pairs of (step − passes) / passes, in per cent.</summary>
-    public static Measurement Of<TViews>(Language.IMethod<TViews> description, Language.IAugmentation<TViews> augmentation, double seconds)
+    /// <param name="description">The method.</param>
+    /// <param name="augmentation">Its views.</param>
+    /// <param name="seconds">Time to measure.</param>
+    /// <param name="mapped">What the encoder's feature map is asked of, where a method asks for that: such a pass goes by no hook.</param>
+    public static Measurement Of<TViews>(
+        Language.IMethod<TViews> description, Language.IAugmentation<TViews> augmentation, double seconds, Func<TViews, Tensor>? mapped = null)
         where TViews : class, IViews
     {
         using var store = Images.Open(32);
@@ -55,6 +60,11 @@ internal static class OverheadSide
         }
 
         using var recording = Recording.Of(method, Step);
+        if (mapped is not null)
+        {
+            recording.Add((nn.Module<Tensor, Tensor>)method.Trained[0].Module, mapped(views), withGradient: true);
+        }
+
         recording.Replay(); // gradients and caches are there from here on
         Step();
         var shares = new List<double>();
@@ -100,8 +110,7 @@ internal static class OverheadSide
                 .OfType<nn.Module<Tensor, Tensor>>()
                 .Select(network => network.register_forward_pre_hook((_, input) =>
                 {
-                    var copy = input.detach().clone().requires_grad_(input.requires_grad).DetachFromDisposeScope();
-                    recording.calls.Add((network, copy, is_grad_enabled()));
+                    recording.Add(network, input, is_grad_enabled());
                     return input;
                 }))
                 .ToList();
@@ -109,6 +118,9 @@ internal static class OverheadSide
             hooks.ForEach(h => h.remove());
             return recording;
         }
+
+        public void Add(nn.Module<Tensor, Tensor> network, Tensor input, bool withGradient) =>
+            calls.Add((network, input.detach().clone().requires_grad_(input.requires_grad).DetachFromDisposeScope(), withGradient));
 
         /// <summary>Each pass once, forward and, where the step has one, backward.</summary>
         public void Replay()

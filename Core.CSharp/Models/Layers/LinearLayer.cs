@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace SslResearch.Core.Models.Layers;
 
 /// <summary>
-/// y = xWᵀ + b with W (out, in). Weight and bias start uniform on ±1/√in, PyTorch's default; or, where a deviation is given, the weight as
-/// <see cref="TruncatedNormalValue"/> and the bias at zero, as transformers do.
+/// y = xWᵀ + b over the last dimension, with W (out, in). Weight and bias start uniform on ±1/√in, PyTorch's default; or, where a deviation
+/// is given, the weight as <see cref="TruncatedNormalValue"/> and the bias at zero, as transformers do.
 /// </summary>
 public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
 {
@@ -33,10 +33,14 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
         }
     }
 
-    /// <summary>(…, in) to (…, out).</summary>
+    /// <summary>(N, in) to (N, out).</summary>
     public override Tensor forward(Tensor input) => input.shape[^1] == inputs
         ? nn.functional.linear(input, weight, bias!)
-        : throw new ArgumentException($"expected (…, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
+        : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
+
+    /// <summary>The outputs from <paramref name="from"/> on, <paramref name="count"/> of them.</summary>
+    internal Tensor Part(Tensor input, long from, long count) =>
+        nn.functional.linear(input, weight.narrow(0, from, count), bias?.narrow(0, from, count)!);
 
     /// <inheritdoc/>
     public InitialValue Initial(string parameter, Tensor value) => (deviation, parameter) switch
