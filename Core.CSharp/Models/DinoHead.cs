@@ -68,6 +68,8 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
 
     private sealed class Mlp : nn.Module<Tensor, Tensor>
     {
+        private const double Deviation = 0.02;
+
         private readonly List<(nn.Module<Tensor, Tensor> Layer, bool Activated)> layers = [];
 
         public Mlp(int inputs, DinoHeadOptions options)
@@ -78,7 +80,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
             var width = inputs;
             for (var i = 1; i < options.Layers; i++)
             {
-                Add(new StartedLinear(width, options.Hidden), !options.BatchNorm, ref position);
+                Add(new LinearLayer(width, options.Hidden, hasBias: true, Deviation), !options.BatchNorm, ref position);
                 if (options.BatchNorm)
                 {
                     Add(new NormLayer(options.Hidden, relu: false), activated: true, ref position);
@@ -88,7 +90,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
                 width = options.Hidden;
             }
 
-            Add(new StartedLinear(width, options.Bottleneck), activated: false, ref position);
+            Add(new LinearLayer(width, options.Bottleneck, hasBias: true, Deviation), activated: false, ref position);
         }
 
         public override Tensor forward(Tensor input)
@@ -109,35 +111,6 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
             layers.Add((layer, activated));
             register_module($"{position++}", layer);
         }
-    }
-
-    /// <summary>A linear layer with the head's initial values.</summary>
-    private sealed class StartedLinear : nn.Module<Tensor, Tensor>, IInitialised
-    {
-        private const double Deviation = 0.02;
-
-        private readonly int inputs;
-        private Parameter weight;
-        private Parameter bias;
-
-        public StartedLinear(int inputs, int outputs)
-            : base(nameof(StartedLinear))
-        {
-            this.inputs = inputs;
-            using var scope = NewDisposeScope();
-            weight = new Parameter(full(outputs, inputs, float.NaN));
-            bias = new Parameter(full(outputs, float.NaN));
-            weight.DetachFromDisposeScope();
-            bias.DetachFromDisposeScope();
-            register_parameter(nameof(weight), weight);
-            register_parameter(nameof(bias), bias);
-        }
-
-        public override Tensor forward(Tensor input) => input.shape is [_, var width] && width == inputs
-            ? nn.functional.linear(input, weight, bias)
-            : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
-
-        public InitialValue Initial(string parameter, Tensor value) => parameter == nameof(weight) ? new TruncatedNormalValue(Deviation) : new ConstantValue(0);
     }
 
     /// <summary>y = x·(v/|v|)ᵀ row by row.</summary>

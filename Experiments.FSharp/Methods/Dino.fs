@@ -104,7 +104,7 @@ type Dino =
                 {
                     Layers = 2
                     Hidden = 512
-                    Bottleneck = 128
+                    Bottleneck = 256
                     Prototypes = 1024
                     BatchNorm = true
                 }
@@ -152,6 +152,7 @@ type Dino =
                         "the teacher's temperature warms up by the step, in the authors' code by the epoch"
                         "while prototypes are frozen, their gradient is zero instead of absent: the optimiser's momentum and decay still see them, their directions stay"
                         "small crops pass the encoder apart from large ones even where both have one size"
+                        "stochastic depth, where a transformer has it, is in the teacher too; the authors' teacher has none"
                         "solo-learn and lightly evaluate the student"
                     ]
             }

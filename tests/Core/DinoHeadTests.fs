@@ -125,6 +125,17 @@ let tests =
                 Array.iter2 (close "length of prototypes" 1e-5) before (doubles (head.call h))
             }
 
+            test "features of zero have finite gradients" {
+                use scope = torch.NewDisposeScope()
+                use head = head 6 3 5 4 3 false
+                let h = torch.zeros(10L, 6L).requires_grad_()
+                head.call(h).square().sum().backward()
+                Expect.all (doubles h.grad) Double.IsFinite "h"
+
+                for name, p in parameters head do
+                    Expect.all (doubles p.grad) Double.IsFinite name
+            }
+
             test "frozen prototypes get no gradient, everything before them does" {
                 use scope = torch.NewDisposeScope()
                 use head = head 6 2 5 4 3 true

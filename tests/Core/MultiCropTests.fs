@@ -207,6 +207,44 @@ let tests =
                 Expect.equal left [ "crop"; "flip" ] "leave one out"
             }
 
+            test "impossible settings of SwAV and DINO are problems with a place" {
+                let places (m: IMethod<MultiCrop>) = m.Problems |> List.map _.Where
+                Expect.isEmpty (places Swav.Default @ places Swav.SmallBatch @ places Swav.CpuCifar) "SwAV's presets"
+
+                Expect.isEmpty
+                    (places Dino.Default @ places Dino.TemperatureWarmsUp @ places Dino.CpuCifar)
+                    "DINO's presets"
+
+                Expect.equal
+                    (places
+                        { Swav.Default with
+                            Iterations = 0
+                            Projection = Projection.LinearProjection 0
+                            QueueSize = -1
+                        })
+                    [ "Iterations"; "Projection.output"; "QueueSize" ]
+                    "SwAV"
+
+                Expect.equal
+                    (places
+                        { Dino.Default with
+                            Head.Layers = 0
+                            StudentTemperature = 0.
+                            FreezeLast = 2.
+                        })
+                    [ "Head.Layers"; "StudentTemperature"; "FreezeLast" ]
+                    "DINO"
+
+                let facts (m: IMethod<MultiCrop>) = Map.ofList m.Facts
+
+                Expect.equal
+                    (Map.find "teacher temperature" (facts Dino.TemperatureWarmsUp))
+                    "0.04 to 0.07 over 0.1"
+                    "warm-up"
+
+                Expect.equal (Map.find "queue" (facts Swav.Default)) "none" "no queue"
+            }
+
             test "a run without small crops that diverges leaves its large ones behind" {
                 let folder = Directory.CreateTempSubdirectory "sslr-multi-"
 

@@ -48,5 +48,22 @@ let plain =
             })
         traits
 
+/// On a vision transformer: positions are interpolated for both sizes of crops.
+let transformer =
+    let experiment = MethodKit.tiny "DINO, ViT" (multiCrop MethodKit.view small 2) method
+
+    MethodKit.spec
+        { experiment with
+            Setting =
+                { experiment.Setting with
+                    Backbone =
+                        { VitTiny 16 4 with
+                            Width = 24
+                            Depth = 2
+                        }
+                }
+        }
+        traits
+
 [<Tests>]
-let laws = testList "methods" [ spec.Laws; plain.Laws ]
+let laws = testList "methods" [ spec.Laws; plain.Laws; transformer.Laws ]
