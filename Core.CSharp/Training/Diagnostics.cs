@@ -123,11 +123,11 @@ public static class Diagnostics
         return since;
     }
 
-    /// <summary>The kind of collapse that one report shows, the plainest first; null for none.</summary>
+    /// <summary>The kind of collapse that one report shows, what is known most exactly first; null for none.</summary>
     private static Verdict? Collapse(in ReportPoint p) =>
-        !(p.Deviation >= CollapsedDeviation) ? Verdict.Collapsed
-        : p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
+        p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
         : p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
+        : !(p.Deviation >= CollapsedDeviation) ? Verdict.Collapsed
         : !(p.RankMe >= CollapsedRank) ? Verdict.CollapsedDimensions
         : null;
 
