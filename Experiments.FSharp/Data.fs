@@ -84,6 +84,14 @@ module Data =
         | Cifar100 -> Some 50_000
         | Imported _ -> None
 
+    /// Side of the images in pixels, where the value says so without a look at the disk.
+    let side data =
+        match data with
+        | Shapes s -> Some s.Size
+        | Cifar10
+        | Cifar100 -> Some 32
+        | Imported _ -> None
+
     let problems data =
         match data with
         | Shapes s ->

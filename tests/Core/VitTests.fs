@@ -641,6 +641,40 @@ let private structure =
                     "block"
             }
 
+            test "patches that do not fit views or images are found before anything runs" {
+                let problems size crop =
+                    let e = MethodKit.tiny "SimCLR" (twoViews [ CropTo(crop, 0.3, 1.0); Flip 0.5 ]) SimClr.Default
+
+                    Check.runs
+                        [
+                            Run.ofExperiment
+                                { e with
+                                    Setting =
+                                        { e.Setting with
+                                            Data =
+                                                Shapes
+                                                    {
+                                                        Train = 256
+                                                        Test = 64
+                                                        Size = size
+                                                        Seed = 5UL
+                                                    }
+                                            Backbone = SmallVit
+                                        }
+                                }
+                        ]
+                    |> List.map _.Where
+                    |> List.distinct
+
+                Expect.isEmpty (problems 32 24) "both fit"
+                Expect.equal (problems 30 24) [ "SimCLR: Setting.Backbone.Patch" ] "images"
+
+                Expect.equal
+                    (problems 32 22)
+                    [ "SimCLR: Augment.first view.Patch"; "SimCLR: Augment.second view.Patch" ]
+                    "views"
+            }
+
             test "a record tells its problems before anything is built" {
                 let problems (v: Vit) =
                     (v :> IBackbone).Problems |> List.map _.Where
