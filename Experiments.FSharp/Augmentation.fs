@@ -58,6 +58,17 @@ module Augmentation =
                     yield! Op.problems op |> Problem.within $"{name}[{i}] {Op.name op}"
         ]
 
+    /// Problems of an encoder with the sizes that views state.
+    let sideProblems (problems: int -> Problem list) (augmentation: IAugmentation<'Views>) =
+        [
+            for name, ops in augmentation.Views do
+                yield!
+                    Op.outputSize ops
+                    |> Option.toList
+                    |> List.collect problems
+                    |> Problem.within name
+        ]
+
     /// In words.
     let describe (augmentation: IAugmentation<'Views>) =
         let words ops =

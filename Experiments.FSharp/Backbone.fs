@@ -15,6 +15,9 @@ type IBackbone =
 
     abstract Problems: Problem list
 
+    /// Problems with square images of this side, as views and in evaluation.
+    abstract SideProblems: side: int -> Problem list
+
 /// First layers of a ResNet.
 type ResNetStem =
     /// 7×7 stride 2 and max-pool.
@@ -86,6 +89,8 @@ type ResNet =
 
                 yield! Problem.atLeast 1 "Width" r.Width
             ]
+
+        member _.SideProblems _ = []
 
 [<AutoOpen>]
 module Backbones =

@@ -69,6 +69,12 @@ module Check =
             if run.Kind <> RawPixels then
                 yield! setting.Backbone.Problems |> Problem.within "Setting.Backbone"
 
+                yield!
+                    Data.side setting.Data
+                    |> Option.toList
+                    |> List.collect setting.Backbone.SideProblems
+                    |> Problem.within "Setting.Backbone"
+
             if run.Kind = Experiment then
                 yield! Setting.trainProblems setting.Train |> Problem.within "Setting.Train"
 

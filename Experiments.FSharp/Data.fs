@@ -96,6 +96,15 @@ module Data =
         | Cifar100 -> Some 50_000
         | Imported _ -> None
 
+    /// Side of the images in pixels, where the value says so without a look at the disk.
+    let rec side data =
+        match data with
+        | HeldOut(data, _) -> side data
+        | Shapes s -> Some s.Size
+        | Cifar10
+        | Cifar100 -> Some 32
+        | Imported _ -> None
+
     let rec problems data =
         match data with
         | HeldOut(data, part) ->

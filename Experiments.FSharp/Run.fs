@@ -270,6 +270,12 @@ module Run =
                 fun () ->
                     [
                         yield! Augmentation.problems e.Augment |> Problem.within "Augment"
+
+                        yield!
+                            e.Augment
+                            |> Augmentation.sideProblems e.Setting.Backbone.SideProblems
+                            |> Problem.within "Augment"
+
                         yield! e.Method.Problems |> Problem.within "Method"
                     ]
             train = trainExperiment e

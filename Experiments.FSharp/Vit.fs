@@ -140,6 +140,15 @@ type Vit =
                     Problem.make "DropPath" $"a rate of {Problem.number v.DropPath}" "Give 0 or more, below 1"
             ]
 
+        member v.SideProblems side =
+            [
+                if v.Patch > 0 && side % v.Patch <> 0 then
+                    Problem.make
+                        "Patch"
+                        $"patches of {v.Patch} pixels in images of {side}"
+                        "Give a patch that divides the side, or images of another size"
+            ]
+
 [<AutoOpen>]
 module Vits =
     let private vit size patch width heads =

@@ -158,7 +158,9 @@ public sealed class VisionTransformer : Backbone, IInitialised
     public Tensor Positions(Tensor images)
     {
         using var scope = NewDisposeScope();
-        var table = pos_embed is null ? pos_table! : pos_embed.narrow(1, 1, pos_embed.shape[1] - 1);
+        var table = pos_embed is null
+            ? pos_table!.to(cls_token.dtype, cls_token.device) // Module.to() leaves a buffer that is not saved as it was
+            : pos_embed.narrow(1, 1, pos_embed.shape[1] - 1);
         return PositionTable.Resize(table, grid, Grid(images)).MoveToOuterDisposeScope();
     }
 

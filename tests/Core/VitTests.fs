@@ -117,6 +117,43 @@ let private references =
             test "DINO's transformer, float64" { golden true }
             test "DINO's transformer, float32" { golden false }
 
+            test "MAE's encoder on a quarter of the patches" {
+                use scope = torch.NewDisposeScope()
+                let e = Golden.entry "models" "mae"
+
+                use model =
+                    build
+                        { VitTiny 16 4 with
+                            Width = 32
+                            Depth = 2
+                            Heads = 4
+                            Positions = VitPositions.SinCos
+                        }
+
+                model.``to`` torch.float64 |> ignore
+                let own = parameters model |> List.map fst |> Set.ofList
+                load e (fun name -> if own.Contains name then Some name else None) model
+                let expected = e.GetProperty "expected"
+                let shape, values = Golden.input "x" e
+                let x = tensor shape values
+                let table = model.Positions x
+                Expect.equal table.dtype torch.float64 "the table follows the network"
+
+                for token in 1..2 do
+                    // The table is made in float32.
+                    agrees
+                        $"token {token}"
+                        1e-6
+                        (expected.GetProperty $"pos_embed_token{token}")
+                        (doubles (table.select (1, int64 (token - 1))))
+
+                let shape, noise = Golden.input "noise" e
+                let order = (tensor shape noise).argsort(1, false)
+                let kept = order.narrow(1, 0, 4).unsqueeze(-1).expand(-1L, -1L, 32L)
+                let latent = model.Norm(model.Blocks(model.Sequence((model.Embed x).gather(1, kept))))
+                agrees "latent" 1e-6 (expected.GetProperty "latent") (doubles latent)
+            }
+
             test "parameter counts" {
                 let expected = (Golden.entry "models" "parameter_counts").GetProperty "expected"
 
@@ -639,6 +676,40 @@ let private structure =
                 Expect.throwsT<ArgumentOutOfRangeException>
                     (fun () -> model.Attention(good, Nullable 3) |> ignore)
                     "block"
+            }
+
+            test "patches that do not fit views or images are found before anything runs" {
+                let problems size crop =
+                    let e = MethodKit.tiny "SimCLR" (twoViews [ CropTo(crop, 0.3, 1.0); Flip 0.5 ]) SimClr.Default
+
+                    Check.runs
+                        [
+                            Run.ofExperiment
+                                { e with
+                                    Setting =
+                                        { e.Setting with
+                                            Data =
+                                                Shapes
+                                                    {
+                                                        Train = 256
+                                                        Test = 64
+                                                        Size = size
+                                                        Seed = 5UL
+                                                    }
+                                            Backbone = SmallVit
+                                        }
+                                }
+                        ]
+                    |> List.map _.Where
+                    |> List.distinct
+
+                Expect.isEmpty (problems 32 24) "both fit"
+                Expect.equal (problems 30 24) [ "SimCLR: Setting.Backbone.Patch" ] "images"
+
+                Expect.equal
+                    (problems 32 22)
+                    [ "SimCLR: Augment.first view.Patch"; "SimCLR: Augment.second view.Patch" ]
+                    "views"
             }
 
             test "a record tells its problems before anything is built" {
