@@ -34,9 +34,9 @@ public sealed class Colorization : ISslMethod<LabView>
         switch (objective)
         {
             case RegressionObjective regression:
-                if (!(regression.Scale > 0) || !double.IsFinite(regression.Scale))
+                if (!(regression.Scale > 0 && regression.Unit > 0) || !double.IsFinite(regression.Scale) || !double.IsFinite(regression.Unit))
                 {
-                    throw new ArgumentException($"The scale must be positive; received {regression.Scale}.", nameof(options));
+                    throw new ArgumentException($"Scale and unit must be positive; received {regression.Scale} and {regression.Unit}.", nameof(options));
                 }
 
                 decoder = new ColourDecoder(inner.FeatureCount, options.Decoder, 2);
@@ -88,7 +88,7 @@ public sealed class Colorization : ISslMethod<LabView>
         predicted = predicted.reshape(-1, predicted.shape[3]); // (M, 2 or Q)
         var chroma = views.Chroma.permute(0, 2, 3, 1).reshape(-1, 2); // (M, 2)
         var loss = objective is RegressionObjective regression
-            ? AbRegression.Loss(predicted, chroma, regression.Scale)
+            ? AbRegression.Loss(predicted, chroma, regression.Scale, regression.Unit)
             : Quantised((QuantisedObjective)objective, predicted, chroma, context.Step);
         return new StepOutput(loss.MoveToOuterDisposeScope(), map.detach().mean([2, 3]).MoveToOuterDisposeScope());
     }

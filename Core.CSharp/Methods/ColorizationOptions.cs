@@ -4,8 +4,9 @@ namespace SslResearch.Core.Methods;
 public abstract record ColourObjective;
 
 /// <summary>a* and b* themselves, as scale·tanh, by squared error.</summary>
-/// <param name="Scale">Largest |a*|, |b*| that can be predicted; the unit of the loss.</param>
-public sealed record RegressionObjective(double Scale) : ColourObjective;
+/// <param name="Scale">Largest |a*|, |b*| that can be predicted.</param>
+/// <param name="Unit">Error of a* or b* that costs 1.</param>
+public sealed record RegressionObjective(double Scale, double Unit) : ColourObjective;
 
 /// <summary>Bins on the ab plane, by cross entropy with soft targets and weights for rare colours.</summary>
 /// <param name="Step">Distance of the bins.</param>

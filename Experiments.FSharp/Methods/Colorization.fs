@@ -16,11 +16,20 @@ type QuantisedColours =
         UniformShare: float
     }
 
+/// Chroma as two values.
+type RegressedColours =
+    {
+        /// a* and b* are predicted as scale·tanh: the largest that can be.
+        Scale: float
+        /// Error of a* or b* that costs 1. As the loss is squared, it sets how far a given learning rate goes.
+        Unit: float
+    }
+
 /// What colorization predicts at each position.
 [<RequireQualifiedAccess>]
 type Colours =
-    /// a* and b* as scale·tanh, by squared error in units of the scale.
-    | Regression of scale: float
+    /// a* and b* as scale·tanh, by squared error.
+    | Regression of RegressedColours
     /// Bins, by cross entropy.
     | Quantised of QuantisedColours
 
@@ -47,10 +56,10 @@ type Colorization =
             Decoder = [ 256; 128; 64 ]
         }
 
-    /// The documents' regression: tanh and squared error. Scaled to 128, for a* and b* reach beyond ±100.
+    /// The documents' regression: tanh and squared error, on values divided by 128, for a* and b* reach beyond ±100.
     static member Documents =
         {
-            Colours = Colours.Regression 128.
+            Colours = Colours.Regression { Scale = 128.; Unit = 128. }
             Decoder = [ 128; 64; 32 ]
         }
 
@@ -60,10 +69,11 @@ type Colorization =
             Decoder = [ 64 ]
         }
 
-    /// The same with regression; a scale near what colours of photographs reach makes the most of tanh.
+    /// The same with regression: the scale is what sRGB reaches, the unit about the deviation of photographs' colours, so that the loss
+    /// starts near 1 and the learning rate of the other presets suits it.
     static member CpuCifarRegression =
         {
-            Colours = Colours.Regression 110.
+            Colours = Colours.Regression { Scale = 110.; Unit = 20. }
             Decoder = [ 64 ]
         }
 
@@ -71,7 +81,7 @@ type Colorization =
         member m.Build context =
             let objective: ColourObjective =
                 match m.Colours with
-                | Colours.Regression scale -> RegressionObjective scale
+                | Colours.Regression r -> RegressionObjective(r.Scale, r.Unit)
                 | Colours.Quantised q -> QuantisedObjective(q.Step, q.Neighbours, q.Sigma, q.UniformShare)
 
             new SslResearch.Core.Methods.Colorization(
@@ -99,14 +109,14 @@ type Colorization =
                 Evaluated =
                     "the encoder behind a fixed conversion of colour images to their lightness, so it never sees colour"
                 Equation =
-                    "bins: −Σ_q t_q log p_q, t the soft encoding of ab, weighted by the rarity of the nearest bin, weighted mean over positions; values: mean (tanh(y) − ab/scale)²"
+                    "bins: −Σ_q t_q log p_q, t the soft encoding of ab, weighted by the rarity of the nearest bin, weighted mean over positions; values: mean ((scale·tanh(y) − ab)/unit)²"
                 Source = "Zhang et al. 2016"
                 Differences =
                     [
                         "bins: those that an sRGB colour is nearest to, 261 at step 10; the paper's published list has 313"
                         "frequencies of colours: a running mean over the batches so far, part of the checkpoint; the paper counts ImageNet beforehand"
                         "mean over positions divided by the sum of the weights, where the paper sums"
-                        "regression: ab are divided by the scale before they meet tanh"
+                        "regression: the documents' tanh is scaled to the range of ab"
                     ]
             }
 
@@ -115,7 +125,8 @@ type Colorization =
         member m.Facts =
             [
                 match m.Colours with
-                | Colours.Regression scale -> "colours", $"regression, scale {Problem.number scale}"
+                | Colours.Regression r ->
+                    "colours", $"regression, scale {Problem.number r.Scale}, unit {Problem.number r.Unit}"
                 | Colours.Quantised q ->
                     "colours",
                     $"bins {q.Step} apart, {q.Neighbours} neighbours σ {Problem.number q.Sigma}, λ {Problem.number q.UniformShare}"
@@ -129,7 +140,9 @@ type Colorization =
         member m.Problems =
             [
                 match m.Colours with
-                | Colours.Regression scale -> yield! Problem.positive "Colours.scale" scale
+                | Colours.Regression r ->
+                    yield! Problem.positive "Colours.Scale" r.Scale
+                    yield! Problem.positive "Colours.Unit" r.Unit
                 | Colours.Quantised q ->
                     yield! Problem.atLeast 1 "Colours.Step" q.Step
                     yield! Problem.atLeast 1 "Colours.Neighbours" q.Neighbours

@@ -40,14 +40,18 @@ let private regressionTests =
         [
             test "equals the formula" {
                 for rows in [ 1; 2; 5; 16 ] do
-                    for scale in [ 1.; 50.; 128. ] do
+                    for scale, unit in [ 1., 1.; 50., 20.; 128., 128. ] do
                         use scope = torch.NewDisposeScope()
                         let y = arbitrary rows (2 * rows)
                         let ab = arbitrary (rows + 1) (2 * rows) |> Array.map ((*) 90.)
-                        let expected = Array.map2 (fun y c -> (tanh y - c / scale) ** 2.) y ab |> Array.average
+
+                        let expected =
+                            Array.map2 (fun y c -> ((scale * tanh y - c) / unit) ** 2.) y ab
+                            |> Array.average
+
                         let shape = [| int64 rows; 2L |]
 
-                        let loss = AbRegression.Loss(tensor shape y, tensor shape ab, scale)
+                        let loss = AbRegression.Loss(tensor shape y, tensor shape ab, scale, unit)
 
                         close 1e-12 expected (value loss) "loss"
 
@@ -55,7 +59,8 @@ let private regressionTests =
                             AbRegression.Loss(
                                 (tensor shape y).``to`` torch.float32,
                                 (tensor shape ab).``to`` torch.float32,
-                                scale
+                                scale,
+                                unit
                             )
 
                         Expect.equal single.dtype torch.float32 "dtype"
@@ -67,10 +72,10 @@ let private regressionTests =
                 let y, ab = arbitrary 1 8, arbitrary 2 8 |> Array.map ((*) 60.)
                 let prediction = (tensor [| 4L; 2L |] y).requires_grad_()
                 let chroma = (tensor [| 4L; 2L |] ab).requires_grad_()
-                AbRegression.Loss(prediction, chroma, 100.).backward()
+                AbRegression.Loss(prediction, chroma, 100., 30.).backward()
 
                 let f x =
-                    value (AbRegression.Loss(tensor [| 4L; 2L |] x, tensor [| 4L; 2L |] ab, 100.))
+                    value (AbRegression.Loss(tensor [| 4L; 2L |] x, tensor [| 4L; 2L |] ab, 100., 30.))
 
                 Array.iter2 (fun e g -> close 1e-7 e g "gradient") (differences f y) (doubles prediction.grad)
                 Expect.isNull chroma.grad "target"
@@ -81,12 +86,12 @@ let private regressionTests =
                 let ab = [| 40.; -30.; 80.; 67. |]
                 let target = tensor [| 2L; 2L |] ab
                 let right = tensor [| 2L; 2L |] (ab |> Array.map (fun c -> Math.Atanh(c / 128.)))
-                close 1e-12 0. (value (AbRegression.Loss(right, target, 128.))) "scaled"
+                close 1e-12 0. (value (AbRegression.Loss(right, target, 128., 128.))) "scaled"
 
                 // tanh against ab as they are: the best that can be had is ±1, where tanh has no gradient left.
                 let signs = ab |> Array.map (fun c -> 20. * float (sign c))
-                let saturated = (tensor [| 2L; 2L |] signs).requires_grad_ ()
-                let loss = AbRegression.Loss(saturated, target, 1.)
+                let saturated = (tensor [| 2L; 2L |] signs).requires_grad_()
+                let loss = AbRegression.Loss(saturated, target, 1., 1.)
                 loss.backward ()
                 close 1e-9 (ab |> Array.averageBy (fun c -> (abs c - 1.) ** 2.)) (value loss) "unscaled"
                 Expect.all (doubles saturated.grad) (fun g -> abs g < 1e-12) "no way on"
@@ -97,16 +102,19 @@ let private regressionTests =
                 let t (r: int64) (c: int64) = torch.zeros (r, c)
 
                 Expect.stringContains
-                    (message (fun () -> AbRegression.Loss(t 2L 3L, t 2L 3L, 1.)))
+                    (message (fun () -> AbRegression.Loss(t 2L 3L, t 2L 3L, 1., 1.)))
                     "received (2, 3)"
                     "columns"
 
                 Expect.stringContains
-                    (message (fun () -> AbRegression.Loss(t 2L 2L, t 3L 2L, 1.)))
+                    (message (fun () -> AbRegression.Loss(t 2L 2L, t 3L 2L, 1., 1.)))
                     "(2, 2) and (3, 2)"
                     "rows"
 
-                Expect.stringContains (message (fun () -> AbRegression.Loss(t 2L 2L, t 2L 2L, 0.))) "received 0" "scale"
+                Expect.stringContains
+                    (message (fun () -> AbRegression.Loss(t 2L 2L, t 2L 2L, 0., 1.)))
+                    "received 0"
+                    "scale"
             }
         ]
 
@@ -171,7 +179,7 @@ let private quantisedTests =
                 for neighbours, sigma in [ 1, 5.; 5, 5.; 5, 20.; 12, 5. ] do
                     use scope = torch.NewDisposeScope()
                     use encoder = soft neighbours sigma
-                    let chroma = colours 2000
+                    let chroma = colours 500
                     let struct (indices, shares) = encoder.Encode(pairs chroma)
                     let got = indices.data<int64>().ToArray() |> Array.chunkBySize neighbours
                     let gotShares = doubles shares |> Array.chunkBySize neighbours

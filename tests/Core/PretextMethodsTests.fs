@@ -247,7 +247,7 @@ let private colours =
 
             test "regression: tanh of the decoder's values against scaled chroma" {
                 use scope = torch.NewDisposeScope()
-                use method = colorization (RegressionObjective 110.) [| 5 |]
+                use method = colorization (RegressionObjective(110., 20.)) [| 5 |]
                 let batch = views 1 3L 8L 8L
                 let output = forward method batch 0L
                 let wrapper = method.Encoder :?> LightnessEncoder
@@ -260,7 +260,8 @@ let private colours =
                         for n in 0..2 do
                             for k in 0..63 do
                                 for c in 0..1 do
-                                    (tanh predicted[(n * 64 + k) * 2 + c] - chroma[(n * 2 + c) * 64 + k] / 110.)
+                                    ((110. * tanh predicted[(n * 64 + k) * 2 + c] - chroma[(n * 2 + c) * 64 + k])
+                                     / 20.)
                                     ** 2.
                     ]
 
@@ -318,7 +319,7 @@ let private colours =
                         new Colorization(encoder, ColorizationOptions([||], objective, mean, std), cpu))
 
                 refused "uniform share" (quantised 0.) mean
-                refused "scale" (RegressionObjective -1.) mean
+                refused "Scale" (RegressionObjective(-1., 1.)) mean
                 refused "received 9999" (QuantisedObjective(10, 9999, 5., 0.5)) mean
                 refused "red, green and blue" (quantised 0.5) [| 0.5 |]
             }
