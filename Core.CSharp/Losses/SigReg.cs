@@ -74,7 +74,7 @@ public static class SigReg
 
     /// <summary>
     /// The statistic and its derivative with respect to each projection. cos kθ and sin kθ follow from those of θ by rotation and Horner's rule,
-    /// so that nothing is ever as large as projections times knots, which autograd would keep several times.
+    /// so that nothing is ever as large as projections times knots, which autograd would keep several times. float32 on the CPU has a kernel for it.
     /// </summary>
     /// <param name="x">(…, N, S), no gradient.</param>
     /// <param name="knots">Points of the integral.</param>
@@ -85,6 +85,12 @@ public static class SigReg
         using var frozen = no_grad();
         using var scope = NewDisposeScope();
         var (points, normal, weights) = Quadrature(knots, limit);
+        if (SigRegKernel.Serves(x))
+        {
+            var (statistic, derivative) = SigRegKernel.Apply(x, points, normal, weights);
+            return (statistic.MoveToOuterDisposeScope(), derivative.MoveToOuterDisposeScope());
+        }
+
         var angle = x.mul(points[1]);
         var (cosine, sine) = (angle.cos(), angle.sin());
         var (c, s) = (cosine, sine);
