@@ -5,9 +5,18 @@ module Methods =
     /// What `sslr list` and docs/methods.md name; the one place where a method of this repository is registered.
     let catalogue: MethodEntry list =
         [
+            Rotation.Entry
+            Jigsaw.Entry
+            Colorization.Entry
             SimClr.Entry
+            Moco.EntryV1
+            Moco.EntryV2
+            MocoV3.Entry
+            NnClr.Entry
+            Swav.Entry
             Byol.Entry
             SimSiam.Entry
+            Dino.Entry
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry

@@ -183,7 +183,8 @@ module Check =
 
             let wanted =
                 match table.Shape with
-                | Comparison(_, protocols) -> protocols
+                | Comparison(_, protocols)
+                | MethodTable(_, protocols) -> protocols
                 | PivotTable pivot -> [ pivot.Protocol ]
 
             if wanted.IsEmpty then
@@ -202,7 +203,8 @@ module Check =
                         "Add it to Setting.Protocols"
 
             match table.Shape with
-            | Comparison(runs, _) -> yield! fixedSettings runs
+            | Comparison(runs, _)
+            | MethodTable(runs, _) -> yield! fixedSettings runs
             | PivotTable pivot ->
                 if pivot.Rows.IsEmpty || pivot.Columns.IsEmpty then
                     Problem.make "" "an axis without values" "Give each axis at least one value"

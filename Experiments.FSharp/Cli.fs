@@ -212,12 +212,14 @@ module Cli =
                 let work stop reporter =
                     Execute.recipe recipe options reporter stop
 
+                let rendered () = Report.render options.Results recipe
+
                 let result =
                     withSignals (fun stop ->
                         if missing.IsEmpty || Console.IsOutputRedirected then
-                            work stop (Progress.lines say)
+                            Progress.lines say |> Progress.rendering (rendered >> ignore) |> work stop
                         else
-                            Progress.live (work stop))
+                            Progress.live rendered (work stop))
 
                 if result.Interrupted then
                     complain "Stopped with everything saved; the same command goes on from here."

@@ -25,6 +25,9 @@ type Data =
     /// Imported under the name cifar100.
     | Cifar100
     | Imported of ImportedData
+    /// A dataset whose test split is left alone: this part of the training split, drawn once and for all, stands in for it.
+    /// For choosing settings.
+    | HeldOut of data: Data * part: float
 
 [<RequireQualifiedAccess>]
 module Data =
@@ -41,24 +44,28 @@ module Data =
             }
 
     /// The name in the data root, and in tables.
-    let name data =
+    let rec name data =
         match data with
+        | HeldOut(data, _) -> name data
         | Shapes _ -> "shapes"
         | Cifar10 -> "cifar10"
         | Cifar100 -> "cifar100"
         | Imported o -> o.Name
 
     /// In words.
-    let describe data =
+    let rec describe data =
         match data with
+        | HeldOut(data, part) ->
+            $"{describe data}, {Problem.number (100. * part)} %% of the training split in place of the test split"
         | Shapes s -> $"Shapes {s.Size} px, {s.Train} train, {s.Test} test, seed {s.Seed}"
         | Cifar10 -> "CIFAR-10"
         | Cifar100 -> "CIFAR-100"
         | Imported o -> o.Name
 
     /// Means and deviations of the training split.
-    let normalisation data =
+    let rec normalisation data =
         match data with
+        | HeldOut(data, _) -> normalisation data
         | Shapes _ ->
             {
                 Mean = [ 0.552; 0.518; 0.500 ]
@@ -76,16 +83,36 @@ module Data =
             }
         | Imported o -> o.Normalisation
 
+    /// Images that stand in for the test split.
+    let heldOutCount (images: int) (part: float) =
+        images |> float |> (*) part |> round |> int |> max 1 |> min (images - 1)
+
     /// Images of the training split, where the value says so without a look at the disk.
-    let trainCount data =
+    let rec trainCount data =
         match data with
+        | HeldOut(data, part) -> trainCount data |> Option.map (fun n -> n - heldOutCount n part)
         | Shapes s -> Some s.Train
         | Cifar10
         | Cifar100 -> Some 50_000
         | Imported _ -> None
 
-    let problems data =
+    let rec problems data =
         match data with
+        | HeldOut(data, part) ->
+            [
+                yield! problems data
+
+                yield!
+                    Problem.unless
+                        (part > 0. && part < 1.)
+                        "part"
+                        $"{Problem.number part} of the training split"
+                        "Give a fraction between 0 and 1, without them"
+
+                match data with
+                | HeldOut _ -> Problem.make "" "a held-out part of a held-out part" "Hold out once"
+                | _ -> ()
+            ]
         | Shapes s ->
             [
                 yield! Problem.atLeast 1 "Train" s.Train

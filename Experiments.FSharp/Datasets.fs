@@ -2,18 +2,22 @@ namespace SslResearch
 
 open System
 open SslResearch.Core.Data
+open SslResearch.Core.Runtime
 
 /// Both splits of a dataset, memory-mapped.
 type OpenData =
     {
         Train: ImageStore
         Test: ImageStore
+        /// The store that both are parts of, where they are.
+        Whole: ImageStore option
     }
 
     interface IDisposable with
         member d.Dispose() =
             d.Train.Dispose()
             d.Test.Dispose()
+            d.Whole |> Option.iter _.Dispose()
 
 /// From a dataset's description to its images.
 [<RequireQualifiedAccess>]
@@ -25,23 +29,45 @@ module Datasets =
             Some "CIFAR-10 (JPEG): recompressed images, slightly different from the original pixels"
         | _ -> None
 
+    let private openSplit dataRoot data name =
+        match data with
+        | Shapes s ->
+            let count = if name = "train" then s.Train else s.Test
+            ShapesDataset.Open(ShapesOptions(count, s.Size, s.Seed, name), dataRoot)
+        | other -> DatasetCatalogue.Open(dataRoot, Data.name other, name)
+
     /// Opens both splits; Shapes are rendered into the data root the first time.
     let openSplits (dataRoot: string) (data: Data) : OpenData =
-        let split name (count: ShapesData -> int) =
-            match data with
-            | Shapes s -> ShapesDataset.Open(ShapesOptions(count s, s.Size, s.Seed, name), dataRoot)
-            | other -> DatasetCatalogue.Open(dataRoot, Data.name other, name)
+        match data with
+        | HeldOut(inner, part) ->
+            let whole = openSplit dataRoot inner "train"
 
-        let train = split "train" _.Train
+            try
+                let order = Array.zeroCreate<int> whole.Count
+                let mutable draws = Philox(0UL, RandomPurpose.Evaluation)
+                draws.Permutation(order.AsSpan())
+                let held = Data.heldOutCount whole.Count part
 
-        try
-            {
-                Train = train
-                Test = split "test" _.Test
-            }
-        with _ ->
-            train.Dispose()
-            reraise ()
+                {
+                    Train = whole.Part(ReadOnlySpan(Array.sort order[held..]), "train without held-out")
+                    Test = whole.Part(ReadOnlySpan(Array.sort order[.. held - 1]), "held-out")
+                    Whole = Some whole
+                }
+            with _ ->
+                whole.Dispose()
+                reraise ()
+        | _ ->
+            let train = openSplit dataRoot data "train"
+
+            try
+                {
+                    Train = train
+                    Test = openSplit dataRoot data "test"
+                    Whole = None
+                }
+            with _ ->
+                train.Dispose()
+                reraise ()
 
     /// What only a look at the data root can tell: missing datasets, and sizes of imported ones.
     let problems (dataRoot: string) (runs: Run list) : Problem list =
@@ -50,7 +76,8 @@ module Datasets =
                 let where = $"{users.Head.Title}: Setting.Data"
 
                 match data with
-                | Shapes _ -> ()
+                | Shapes _
+                | HeldOut(Shapes _, _) -> ()
                 | _ ->
                     try
                         use splits = openSplits dataRoot data

@@ -66,20 +66,23 @@ module Execute =
     /// Points of a stored training curve.
     let private curvePoints = 60
 
-    /// Run and seed pairs that a recipe asks for under these options.
+    /// Run and seed pairs that a recipe asks for under these options: every run with its first seed, then with its second, and
+    /// so on, so that the table fills from the start and its intervals narrow later.
     let tasks (recipe: Recipe) (options: RunOptions) : (Run * int) list =
+        let seeds (run: Run) =
+            match options.Seeds, run.Kind with
+            | None, _ -> run.Seeds
+            | Some wanted, RawPixels -> run.Seeds |> List.filter (fun s -> List.contains s wanted)
+            | Some wanted, _ -> wanted
+
         [
             for run in Recipe.runs recipe do
                 if options.Only |> Option.forall run.Id.StartsWith then
-                    let seeds =
-                        match options.Seeds, run.Kind with
-                        | None, _ -> run.Seeds
-                        | Some wanted, RawPixels -> run.Seeds |> List.filter (fun s -> List.contains s wanted)
-                        | Some wanted, _ -> wanted
-
-                    for seed in seeds do
-                        run, seed
+                    for round, seed in List.indexed (seeds run) do
+                        round, (run, seed)
         ]
+        |> List.sortBy fst
+        |> List.map snd
 
     /// First and last point and evenly many between.
     let thinned (points: CurvePoint list) =
@@ -190,7 +193,10 @@ module Execute =
         | Some Verdict.Untrained -> "untrained"
         | Some Verdict.Learned -> "learned"
         | Some Verdict.AtChance -> "at chance"
-        | Some Verdict.Collapsed -> "collapsed"
+        | Some Verdict.Collapsed -> "collapsed (equal embeddings)"
+        | Some Verdict.CollapsedDimensions -> "collapsed (one dimension)"
+        | Some Verdict.CollapsedUniform -> "collapsed (uniform assignments)"
+        | Some Verdict.CollapsedToOne -> "collapsed (one prototype)"
         | Some Verdict.Diverged -> "diverged"
         | Some other -> string other
 
@@ -301,6 +307,7 @@ module Execute =
                     Device = options.Device
                     Workers = options.Workers
                     CheckpointEvery = options.CheckpointEvery
+                    StopAtCollapse = false
                     Folder = folder
                     Progress =
                         { new IProgress<StepReport> with
@@ -349,6 +356,8 @@ module Execute =
                             Deviation = trained (fun o -> o.Deviation) nan
                             RankMe = trained (fun o -> o.RankMe) nan
                             Steps = trained (fun o -> o.Steps) 0L
+                            Budget = trained (fun o -> o.Budget) 0L
+                            CollapsedSince = outcome |> Option.bind (fun o -> Option.ofNullable o.CollapsedSince)
                             Seconds = trained (fun o -> o.Seconds) 0.
                             ImagesPerSecond = trained (fun o -> o.ImagesPerSecond) nan
                             PeakMemory = trained (fun o -> o.PeakMemory) (Process.GetCurrentProcess().PeakWorkingSet64)

@@ -70,69 +70,92 @@ module Progress =
             member _.Note text = write text
         }
 
-    type private RunTask = { Bar: ProgressTask; Title: string }
+    /// Renders the results anew whenever a run is finished, then tells the inner reporter.
+    let rendering (render: unit -> unit) (inner: IRunReporter) : IRunReporter =
+        { new IRunReporter with
+            member _.Started(title, seed, position, total) =
+                inner.Started(title, seed, position, total)
 
-    /// A live bar on a terminal around the whole work.
-    let live (work: IRunReporter -> 'Result) : 'Result =
-        let columns: ProgressColumn[] =
-            [|
-                TaskDescriptionColumn(Alignment = Justify.Left)
-                ProgressBarColumn(Width = Nullable 24)
-                PercentageColumn()
-            |]
+            member _.Step report = inner.Step report
+            member _.Scoring what = inner.Scoring what
+
+            member _.Finished run =
+                render ()
+                inner.Finished run
+
+            member _.Failed(title, seed, error) = inner.Failed(title, seed, error)
+            member _.Note text = inner.Note text
+        }
+
+    /// A bar of full and empty cells.
+    let private bar (part: float) =
+        let cells = 24
+        let full = int (Math.Round(float cells * Math.Clamp(part, 0., 1.)))
+        String('━', full), String('─', cells - full)
+
+    /// The tables as they are now, filling as runs end, with a bar for the run at work; on a terminal.
+    let live (tables: unit -> RenderedTable list) (work: IRunReporter -> 'Result) : 'Result =
+        let grid (t: RenderedTable) : Rendering.IRenderable =
+            let table = Table(Border = TableBorder.Simple, Title = TableTitle(Markup.Escape t.Title))
+
+            for header in t.Headers do
+                table.AddColumn(TableColumn(Markup.Escape header)) |> ignore
+
+            for row in t.Rows do
+                table.AddRow [| for cell in row -> Markup(Markup.Escape cell) :> Rendering.IRenderable |]
+                |> ignore
+
+            table
+
+        let mutable shown = tables () |> List.map grid
+        let mutable title = ""
+        let mutable part = 0.
+        let mutable detail = ""
+
+        let picture () : Rendering.IRenderable =
+            let full, empty = bar part
+
+            let line = Markup $"{Markup.Escape title} [green]{full}[/][grey]{empty}[/] {Markup.Escape detail}"
+
+            Rows [| yield! shown; line :> Rendering.IRenderable |]
 
         AnsiConsole
-            .Progress()
-            .AutoRefresh(true)
+            .Live(picture ())
             .AutoClear(true)
-            .HideCompleted(true)
-            .Columns(columns)
+            .Overflow(VerticalOverflow.Crop)
+            .Cropping(VerticalOverflowCropping.Top)
             .Start(fun context ->
-                let mutable current: RunTask option = None
-
-                let stop () =
-                    current |> Option.iter (fun task -> task.Bar.StopTask())
-                    current <- None
+                let draw () = context.UpdateTarget(picture ())
 
                 let line (text: string) =
                     AnsiConsole.MarkupLine(Markup.Escape text)
 
-                let describe task (detail: string) =
-                    task.Bar.Description <- Markup.Escape $"{task.Title}  {detail}"
-
                 work
                     { new IRunReporter with
-                        member _.Started(title, seed, position, total) =
-                            stop ()
-                            let title = $"[{position}/{total}] {title}, seed {seed}"
-
-                            current <-
-                                Some
-                                    {
-                                        Bar = context.AddTask(Markup.Escape title, true, 1.)
-                                        Title = title
-                                    }
+                        member _.Started(run, seed, position, total) =
+                            title <- $"[{position}/{total}] {run}, seed {seed}"
+                            part <- 0.
+                            detail <- ""
+                            draw ()
 
                         member _.Step r =
-                            current
-                            |> Option.iter (fun task ->
-                                task.Bar.Value <- float r.Step / float (max 1L r.TotalSteps)
+                            part <- float r.Step / float (max 1L r.TotalSteps)
 
-                                describe
-                                    task
-                                    $"loss {number 3 r.Loss}  {number 0 r.ImagesPerSecond} img/s  {left r.Left} left")
+                            detail <- $"loss {number 3 r.Loss}  {number 0 r.ImagesPerSecond} img/s  {left r.Left} left"
+
+                            draw ()
 
                         member _.Scoring what =
-                            current |> Option.iter (fun task -> describe task $"scoring: {what}")
+                            part <- 1.
+                            detail <- $"scoring: {what}"
+                            draw ()
 
-                        member _.Finished run =
-                            let title = current |> Option.map _.Title |> Option.defaultValue run.Name
-                            stop ()
-                            line $"{title}: {summary run}"
+                        member _.Finished _ =
+                            shown <- tables () |> List.map grid
+                            draw ()
 
-                        member _.Failed(title, seed, error) =
-                            stop ()
-                            line $"FAILED: {title}, seed {seed}: {chain error}"
+                        member _.Failed(run, seed, error) =
+                            line $"FAILED: {run}, seed {seed}: {chain error}"
 
                         member _.Note text = line text
                     })

@@ -18,6 +18,8 @@ type Pivot =
 type TableShape =
     /// One row a run, one column a protocol.
     | Comparison of Run list * Protocol list
+    /// One row a method: what the catalogue says of it, its scores, what it cost and how it ended.
+    | MethodTable of Run list * Protocol list
     | PivotTable of Pivot
 
 /// A table to be rendered from stored runs.
@@ -31,6 +33,13 @@ module Table =
         {
             Title = title
             Shape = Comparison(runs, protocols)
+        }
+
+    /// Methods beside each other: kind, year, masking, negatives, batch size, scores, verdict, time, memory, idea.
+    let methods title (runs: Run list) (protocols: Protocol list) =
+        {
+            Title = title
+            Shape = MethodTable(runs, protocols)
         }
 
     /// A two-dimensional grid over one experiment, with one score in its cells.
@@ -51,7 +60,8 @@ module Table =
 
     let runs table =
         match table.Shape with
-        | Comparison(runs, _) -> runs
+        | Comparison(runs, _)
+        | MethodTable(runs, _) -> runs
         | PivotTable pivot -> pivot.Cells
 
 /// One study: its tables say which runs it needs.

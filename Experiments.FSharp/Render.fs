@@ -153,11 +153,31 @@ module Render =
                 $"Normalisation of {Data.name data}: mean {list n.Mean}, deviation {list n.Std}."
         ]
 
+    let private median (runs: StoredRun list) pick =
+        runs |> List.map pick |> List.filter Double.IsFinite |> Statistics.median
+
+    let private verdicts (runs: StoredRun list) =
+        let words (verdict, same: StoredRun list) =
+            let parts =
+                [
+                    for run in same do
+                        match run.Training.CollapsedSince with
+                        | Some step when run.Training.Budget > 0L -> 100. * float step / float run.Training.Budget
+                        | _ -> ()
+                ]
+
+            match parts |> List.map (digits 0) |> List.sort |> List.distinct with
+            | [] -> verdict
+            | [ one ] -> $"{verdict}, from {one} %% of the budget"
+            | _ -> $"{verdict}, from {digits 0 (List.min parts)}–{digits 0 (List.max parts)} %% of the budget"
+
+        if runs.IsEmpty then
+            missing
+        else
+            runs |> List.groupBy _.Verdict |> List.map words |> String.concat "; "
+
     let private runTable (stored: StoredRun list) (runs: Run list) =
         let headers = [ "run"; "run id"; "seeds"; "verdict"; "loss"; "train s"; "img/s"; "commit" ]
-
-        let median (runs: StoredRun list) pick =
-            runs |> List.map pick |> List.filter Double.IsFinite |> Statistics.median
 
         let rows =
             [
@@ -179,7 +199,7 @@ module Render =
                         run.Title
                         run.Id
                         (if done'.IsEmpty then missing else seeds done')
-                        list _.Verdict
+                        verdicts done'
                         (if trained then number 3 _.Training.Loss else missing)
                         (if trained then number 0 _.Training.Seconds else missing)
                         (if trained then
@@ -279,6 +299,85 @@ module Render =
             Csv = csvLines title stored runs protocols
         }
 
+    /// The columns of the documents' comparison tables, measured.
+    let private methodTable title (stored: StoredRun list) (runs: Run list) protocols =
+        let varying, constant = facts runs
+
+        let row (run: Run) =
+            let done' = ofRun stored run
+
+            let card pick =
+                run.Card |> Option.map pick |> Option.defaultValue missing
+
+            let trained = done' |> List.filter (fun r -> r.Training.Steps > 0L)
+
+            let cost places pick =
+                median trained pick |> Option.map (digits places) |> Option.defaultValue missing
+
+            [
+                run.Title
+                card (fun c -> if c.Year > 0 then string c.Year else missing)
+                card (fun c -> MethodKind.describe c.Kind)
+                card _.Masking
+                card _.Negatives
+                (if run.Kind = Experiment then
+                     string run.Setting.Train.BatchSize
+                 else
+                     missing)
+                yield! protocols |> List.map (cell done')
+                verdicts done'
+                cost 0 _.Training.Seconds
+                cost 0 _.Training.ImagesPerSecond
+                cost 0 (fun r -> float r.Training.PeakMemory / 1048576.)
+                card _.Idea
+            ]
+
+        let settings (run: Run) =
+            varying
+            |> List.filter (fun (name, _) -> name <> "method")
+            |> List.choose (fun (name, values) ->
+                values[List.findIndex (fun (r: Run) -> r.Id = run.Id) runs]
+                |> Option.map (fun v -> $"{name} {v}"))
+            |> String.concat "; "
+
+        {
+            Title = title
+            Headers =
+                [
+                    "method"
+                    "year"
+                    "type"
+                    "masking"
+                    "negatives"
+                    "batch"
+                    yield! protocols |> List.map Protocol.name
+                    "verdict"
+                    "train s"
+                    "img/s"
+                    "peak MiB"
+                    "core idea"
+                ]
+            Rows = runs |> List.map row
+            Notes =
+                [
+                    yield! missingNotes stored runs
+                    yield! definitionNotes runs protocols
+
+                    "Time, images per second (images, not views) and peak resident memory: medians over seeds; training alone, evaluation not counted."
+
+                    yield! constantNote constant
+
+                    for run in runs do
+                        if run.Kind = Experiment then
+                            $"{run.Title} – {settings run}."
+
+                    yield! provenanceNotes (runs |> List.collect (ofRun stored))
+                ]
+            RunHeaders = runTable stored runs |> fst
+            RunRows = runTable stored runs |> snd
+            Csv = csvLines title stored runs protocols
+        }
+
     let private pivot title (stored: StoredRun list) (p: Pivot) =
         let width = p.Columns.Length
         // What varies shows in the labels of the axes.
@@ -311,6 +410,7 @@ module Render =
     let table (stored: StoredRun list) (table: Table) : RenderedTable =
         match table.Shape with
         | Comparison(runs, protocols) -> comparison table.Title stored runs protocols
+        | MethodTable(runs, protocols) -> methodTable table.Title stored runs protocols
         | PivotTable p -> pivot table.Title stored p
 
     let private grid (b: StringBuilder) (headers: string list) (rows: string list list) =

@@ -38,6 +38,10 @@ type TrainingRecord =
         Deviation: float
         RankMe: float
         Steps: int64
+        /// Steps it would have had; more than Steps where it diverged or was ended as collapsed.
+        Budget: int64
+        /// Step from which on it was collapsed to its end.
+        CollapsedSince: int64 option
         Seconds: float
         ImagesPerSecond: float
         /// Bytes.
@@ -81,7 +85,7 @@ type StoredRun =
         Name: string
         Labels: (string * string) list
         Canonical: string
-        /// learned, at chance, collapsed, diverged, untrained.
+        /// learned, at chance, diverged, untrained, or collapsed with its kind in brackets.
         Verdict: string
         Scores: Score list
         Training: TrainingRecord
@@ -162,6 +166,12 @@ module StoredRun =
             number "deviation" t.Deviation
             number "rankme" t.RankMe
             w.WriteNumber("steps", t.Steps)
+            w.WriteNumber("budget", t.Budget)
+
+            match t.CollapsedSince with
+            | Some step -> w.WriteNumber("collapsed_since", step)
+            | None -> ()
+
             number "seconds" t.Seconds
             number "images_per_second" t.ImagesPerSecond
             w.WriteNumber("peak_memory", t.PeakMemory)
@@ -222,6 +232,11 @@ module StoredRun =
             else
                 e.GetDouble()
 
+        let whole (name: string) (e: JsonElement) =
+            match e.TryGetProperty name with
+            | true, value -> Some(value.GetInt64())
+            | _ -> None
+
         let pairs (e: JsonElement) =
             [ for pair in e.EnumerateArray() -> pair[0].GetString(), pair[1].GetString() ]
 
@@ -264,6 +279,11 @@ module StoredRun =
                     Deviation = real (get "deviation" training)
                     RankMe = real (get "rankme" training)
                     Steps = (get "steps" training).GetInt64()
+                    // Lines of 0.1 lack it; their trainings ended with their budget or diverged.
+                    Budget =
+                        whole "budget" training
+                        |> Option.defaultValue ((get "steps" training).GetInt64())
+                    CollapsedSince = whole "collapsed_since" training
                     Seconds = real (get "seconds" training)
                     ImagesPerSecond = real (get "images_per_second" training)
                     PeakMemory = (get "peak_memory" training).GetInt64()

@@ -21,6 +21,8 @@ type TrainSite =
         Workers: int
         /// Steps between checkpoints.
         CheckpointEvery: int
+        /// End the training once it is found collapsed.
+        StopAtCollapse: bool
         /// Where checkpoints and metrics go; an interrupted training goes on from there.
         Folder: string
         Progress: IProgress<StepReport>
@@ -60,6 +62,7 @@ type Run =
             facts: (string * string) list
             layers: string list
             hasProjector: bool
+            card: MethodCard option
             views: (string * Op list) list
             canonical: Lazy<string>
             id: Lazy<string>
@@ -82,6 +85,9 @@ type Run =
 
     /// Seeds that are run.
     member r.Seeds = r.setting.Seeds
+
+    /// What the catalogue says of its method; None for baselines without one.
+    member r.Card = r.card
 
     /// What to tell a reader about it, by name.
     member r.Facts = r.facts
@@ -144,6 +150,7 @@ module Run =
             facts = [ "data", Data.describe setting.Data ]
             layers = []
             hasProjector = false
+            card = None
             views = []
             canonical = text
             id = lazy (Canonical.hash text.Value)
@@ -204,7 +211,8 @@ module Run =
                     site.Device,
                     site.CheckpointEvery,
                     reportEvery site.Train.Count train,
-                    site.Folder
+                    site.Folder,
+                    StopAtCollapse = site.StopAtCollapse
                 )
 
             let outcome =
@@ -256,6 +264,7 @@ module Run =
                 ]
             layers = e.Setting.Backbone.Layers
             hasProjector = e.Method.HasProjector
+            card = Some e.Method.Card
             views = e.Augment.Views
             check =
                 fun () ->
@@ -318,6 +327,17 @@ module Run =
 
     /// Marks a row that a comparison shows without holding it to its training budget (a supervised reference with fewer epochs).
     let reference (run: Run) = { run with reference = true }
+
+    /// Ends the training as soon as it is found collapsed, instead of spending the rest of its budget: another run than the one
+    /// that goes on.
+    let stopAtCollapse (run: Run) =
+        let canonical = lazy (run.canonical.Value + "stops at collapse\n")
+
+        { run with
+            canonical = canonical
+            id = lazy (Canonical.hash canonical.Value)
+            train = fun site -> run.train { site with StopAtCollapse = true }
+        }
 
     /// The run of a cell, labelled by its place.
     let ofCell (cell: Cell<'Views>) =

@@ -7,7 +7,7 @@ open SslResearch
 let knn = Knn(k = 20, temperature = 0.1)
 
 let simclr =
-    { Compare.simclr with
+    {
         Name = "SimCLR"
         Setting =
             { Compare.setting with
@@ -18,6 +18,8 @@ let simclr =
                 Protocols = [ knn ]
                 Seeds = [ 0 ]
             }
+        Augment = twoViews CpuScale.view
+        Method = SimClr.CpuCifar
     }
 
 let temperatures =

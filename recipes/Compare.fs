@@ -1,7 +1,13 @@
-/// Does self-supervision pay, on images that need no download?
+/// Every method on one setting, on images that need no download: the comparison tables of the field's tutorials, measured.
 module Recipes.Compare
 
 open SslResearch
+
+let knn = Knn(k = 20, temperature = 0.1)
+let probe = LinearProbe(epochs = 100)
+
+/// Pretext tasks leave what they learned before the last layers.
+let middle = At("layer2", LinearProbe(epochs = 100))
 
 let setting =
     {
@@ -16,53 +22,34 @@ let setting =
         Backbone = SmallResNet
         Train =
             { Train.CpuScale with
-                Epochs = 20
+                Epochs = 15
                 BatchSize = 128
             }
-        Protocols = [ Knn(k = 20, temperature = 0.1); LinearProbe(epochs = 100) ]
+        Protocols = [ knn; probe; middle ]
         Seeds = [ 0; 1; 2 ]
     }
 
-let view =
-    [
-        CropTo(24, 0.2, 1.0)
-        Flip 0.5
-        JitterOf(0.8, brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1)
-        Gray 0.2
-    ]
-
-let simclr =
-    {
-        Name = "SimCLR"
-        Setting = setting
-        Augment = twoViews view
-        Method = SimClr.CpuCifar
-    }
+let simclr = CpuScale.simclr
 
 let supervised =
-    {
-        Name = "supervised"
-        Setting =
-            { setting with
-                Train = { setting.Train with Epochs = 10 }
-            }
-        Augment = labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]
-        Method = Supervised
-    }
+    CpuScale.entrant "supervised" 0.12 (labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]) Supervised
 
 let recipe =
     {
         Name = "compare"
-        Summary = "Shapes: raw pixels, random initialisation, SimCLR, supervised; a few minutes on 2 cores"
+        Summary = "Shapes: every method beside raw pixels, random initialisation and supervised training"
         Tables =
             [
-                Table.compare
+                Table.methods
                     "Shapes, small ResNet"
                     [
                         Run.rawPixels setting
                         Run.randomInit setting
-                        Run.ofExperiment simclr
-                        Run.reference (Run.ofExperiment supervised)
+
+                        for entrant in CpuScale.entrants do
+                            entrant.Run setting
+
+                        Run.reference (supervised.Run setting)
                     ]
                     setting.Protocols
             ]

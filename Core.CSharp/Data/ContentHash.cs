@@ -21,6 +21,15 @@ internal sealed class ContentHash : IDisposable
         return hash.GetHashAndReset();
     }
 
+    /// <summary>The fingerprint of a part: SHA-256 of the whole's and of the positions (int32).</summary>
+    public static string Part(string whole, ReadOnlySpan<int> positions)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.ASCII.GetBytes(whole));
+        hash.AppendData(MemoryMarshal.AsBytes(positions));
+        return Text(hash.GetHashAndReset());
+    }
+
     public static string Text(byte[] fingerprint) => Convert.ToHexStringLower(fingerprint);
 
     public void Dispose() => hash.Dispose();

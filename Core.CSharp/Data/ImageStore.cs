@@ -14,6 +14,8 @@ public sealed unsafe class ImageStore : IDisposable
     private readonly MemoryMappedFile? file;
     private readonly MemoryMappedViewAccessor? view;
     private readonly Lazy<string> fingerprint;
+    private readonly ImageStore? whole;
+    private readonly int[]? members;
     private byte* mapped;
     private bool disposed;
 
@@ -28,9 +30,17 @@ public sealed unsafe class ImageStore : IDisposable
             mapped = start + view.PointerOffset + header.PixelOffset;
         }
 
-        fingerprint = memory is null
+        fingerprint = view is not null
             ? new Lazy<string>(ContentHash.Text(header.Fingerprint))
             : new Lazy<string>(ComputeFingerprint);
+    }
+
+    private ImageStore(ImageStore whole, int[] members, string split)
+    {
+        (Name, Split, Shape, Count, ClassNames) = (whole.Name, split, whole.Shape, members.Length, whole.ClassNames);
+        (this.whole, this.members) = (whole, members);
+        labels = Array.ConvertAll(members, i => whole.labels[i]);
+        fingerprint = new Lazy<string>(() => ContentHash.Part(whole.Fingerprint, members));
     }
 
     /// <summary>Name of the dataset, for example <c>cifar10</c>.</summary>
@@ -39,7 +49,7 @@ public sealed unsafe class ImageStore : IDisposable
     /// <summary>Size of every image.</summary>
     public ImageShape Shape { get; }
 
-    /// <summary>Number of images.</summary>
+    /// <summary>Number of images, at least one.</summary>
     public int Count { get; }
 
     /// <summary>Names of the classes, by label.</summary>
@@ -48,7 +58,10 @@ public sealed unsafe class ImageStore : IDisposable
     /// <summary>Name of the split, for example <c>train</c>.</summary>
     public string Split { get; }
 
-    /// <summary>SHA-256 of pixels, labels, shape and class names, 64 hexadecimal digits; from the header of a pack, computed on first use in memory.</summary>
+    /// <summary>
+    /// SHA-256 of pixels, labels, shape and class names, 64 hexadecimal digits; from the header of a pack, computed on first use in memory.
+    /// That of a part is the SHA-256 of the whole's fingerprint and the positions in it.
+    /// </summary>
     public string Fingerprint => fingerprint.Value;
 
     /// <summary>Maps a pack. Takes milliseconds whatever its size: lengths and labels are checked, pixels are not read.</summary>
@@ -112,12 +125,39 @@ public sealed unsafe class ImageStore : IDisposable
         return new ImageStore(new PackHeader(labels.Length, shape, name, split, [.. classNames], new byte[32]), labels, pixels, null, null);
     }
 
+    /// <summary>Some images of this store, as a store that reads them here and must not outlive it.</summary>
+    /// <param name="positions">Positions in this store, in the order of the part; at least one.</param>
+    /// <param name="split">Name of the part.</param>
+    /// <exception cref="ArgumentException">No positions, or one that is no image.</exception>
+    public ImageStore Part(ReadOnlySpan<int> positions, string split)
+    {
+        if (positions.IsEmpty)
+        {
+            throw new ArgumentException("A part needs at least one image.", nameof(positions));
+        }
+
+        foreach (var position in positions)
+        {
+            if ((uint)position >= (uint)Count)
+            {
+                throw new ArgumentException($"Position {position} is no image of '{Name}' ({Split}), which holds images 0 to {Count - 1}.", nameof(positions));
+            }
+        }
+
+        return new ImageStore(this, positions.ToArray(), split);
+    }
+
     /// <summary>Image at a position: (H, W, C) uint8, valid until the store is disposed.</summary>
     public ReadOnlySpan<byte> Pixels(long index)
     {
         if ((ulong)index >= (ulong)Count || disposed)
         {
             Refuse(index);
+        }
+
+        if (whole is not null)
+        {
+            return whole.Pixels(members![index]);
         }
 
         var bytes = Shape.Bytes;
@@ -133,6 +173,11 @@ public sealed unsafe class ImageStore : IDisposable
     /// <summary>The fingerprint of what is there now, read in full; it differs from <see cref="Fingerprint"/> if a pack was damaged.</summary>
     public string ComputeFingerprint()
     {
+        if (whole is not null)
+        {
+            return ContentHash.Part(whole.ComputeFingerprint(), members!);
+        }
+
         using var hash = new ContentHash();
         for (long i = 0; i < Count; i++)
         {

@@ -360,7 +360,9 @@ public static class Trainer
             state.Seconds = secondsBefore + clock.Elapsed.TotalSeconds;
             var tensors = typeof(TViews).GetProperties(BindingFlags.Public | BindingFlags.Instance)
                 .Where(p => p.PropertyType == typeof(torch.Tensor))
-                .Select(p => KeyValuePair.Create(p.Name, (torch.Tensor)p.GetValue(views)!));
+                .Select(p => (p.Name, Value: (torch.Tensor?)p.GetValue(views)))
+                .Where(p => p.Value is not null) // a buffer that this augmentation leaves out
+                .Select(p => KeyValuePair.Create(p.Name, p.Value!));
             var path = Path.Combine(options.Folder, $"diverged-step-{step.ToString("D8", CultureInfo.InvariantCulture)}.safetensors");
             Safetensors.Write(path, tensors, new Dictionary<string, string>
             {

@@ -17,6 +17,7 @@ internal static class OurSide
             ["step"] => TrainingSide.Step(seconds),
             ["pretraining"] => TrainingSide.Pretraining(seconds),
             ["wait"] => TrainingSide.Wait(seconds),
+            ["overhead", var method] => OverheadCases.Run(method, seconds),
             ["memory"] => TrainingSide.Memory(steps),
             _ => throw new ArgumentException($"No such measurement: {string.Join(' ', words)}."),
         };

@@ -64,6 +64,30 @@ let tests =
                     Expect.equal (filesBelow folder) [| Path.Combine("mine", "train.sslpack") |] "nothing else is left")
             }
 
+            test "a part reads the whole's images, and has a fingerprint of its own" {
+                use whole = ImageStore.FromMemory("mine", shape, pixels, labels, classes, "train")
+                let positions = [| 4; 0; 6 |]
+                use part = whole.Part(ReadOnlySpan positions, "some")
+                Expect.equal (part.Name, part.Split, part.Count) ("mine", "some", 3) "name, split, count"
+
+                for i, position in Array.indexed positions do
+                    Expect.equal (part.Pixels(int64 i).ToArray()) (whole.Pixels(int64 position).ToArray()) "pixels"
+                    Expect.equal (part.Label(int64 i)) labels[position] "label"
+
+                Expect.throwsT<ArgumentOutOfRangeException> (fun () -> part.Pixels(3L).ToArray() |> ignore) "outside"
+                use same = whole.Part(ReadOnlySpan positions, "other name")
+                use other = whole.Part(ReadOnlySpan [| 0; 4; 6 |], "some")
+                Expect.equal same.Fingerprint part.Fingerprint "the same images"
+                Expect.notEqual other.Fingerprint part.Fingerprint "another order"
+                Expect.notEqual part.Fingerprint whole.Fingerprint "not the whole"
+                Expect.equal (part.ComputeFingerprint()) part.Fingerprint "read in full"
+
+                for bad in [ [||]; [| 7 |]; [| -1 |] ] do
+                    Expect.throwsT<ArgumentException>
+                        (fun () -> whole.Part(ReadOnlySpan bad, "some") |> ignore)
+                        $"positions {bad}"
+            }
+
             test "every part of the content changes the fingerprint" {
                 let fingerprint (pixels: byte[]) (labels: int[]) (shape: ImageShape) (names: string[]) =
                     use store = ImageStore.FromMemory("x", shape, pixels, labels, names, "train")

@@ -452,6 +452,61 @@ let private diagnostics =
                         "the other Gram matrix"
                 }
 
+            test "every kind of collapse has its verdict, and is established by ten reports" {
+                let levels = LossLevels(Nullable 5., Nullable())
+
+                let healthy = ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.4, 0.95)
+
+                let cases =
+                    [
+                        Verdict.Learned, healthy
+                        Verdict.Collapsed, ReportPoint(0L, 0, 1., 0.1, 0.02, 20., 0.4, 0.95)
+                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 1.2, 0.4, 0.95)
+                        Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.9999, 1.)
+                        Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.001, 0.002)
+                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20.)
+                        Verdict.AtChance, ReportPoint(0L, 0, 4.99, 0.1, 0.9, 20.)
+                    ]
+
+                for verdict, last in cases do
+                    let history =
+                        [|
+                            for i in 1L .. 40L do
+                                let p = if i <= 25L then healthy else last
+
+                                ReportPoint(
+                                    i,
+                                    0,
+                                    p.Loss,
+                                    0.1,
+                                    p.Deviation,
+                                    p.RankMe,
+                                    p.AssignmentEntropy,
+                                    p.UsageEntropy
+                                )
+                        |]
+
+                    Expect.equal (Diagnostics.Judge(history, levels)) verdict $"{last}"
+                    let collapsed = verdict <> Verdict.Learned && verdict <> Verdict.AtChance
+                    Expect.equal (Diagnostics.IsEstablished history) collapsed $"established: {last}"
+                    Expect.isFalse (Diagnostics.IsEstablished history[..33]) $"nine reports are too few: {last}"
+                    let since = Diagnostics.CollapsedSince history
+                    Expect.equal since (if collapsed then Nullable 26L else Nullable()) $"since: {last}"
+            }
+
+            test "entropies of assignments: uniform, one prototype, one each" {
+                use uniform = torch.full ([| 6L; 4L |], (0.25).ToScalar())
+                use one = torch.zeros (6L, 4L)
+                one.select(1L, 2L).fill_(1f.ToScalar()) |> ignore
+                use each = torch.eye 4L
+
+                for rows, expected in [ uniform, (1., 1.); one, (0., 0.); each, (0., 1.) ] do
+                    let struct (assignment, usage) = Diagnostics.Entropies rows
+                    let near = { absolute = 1e-6; relative = 0. }
+                    Expect.floatClose near assignment (fst expected) "rows"
+                    Expect.floatClose near usage (snd expected) "mean"
+            }
+
             test "deviation: 0 at collapse, 1 when spread, whatever the length of the rows" {
                 use generator = new torch.Generator(1UL)
                 use z = torch.randn ([| 4000L; 64L |], generator = generator)

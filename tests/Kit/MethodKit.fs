@@ -146,6 +146,7 @@ let private start = StepContext(7UL, 0L, 24L, 0)
 
 let private forward (method: ISslMethod<'Views>) (views: 'Views) =
     let context = start
+    use _ = torch.manual_seed (int64 context.Seed) // as the trainer seeds each step
     method.Forward(views, &context)
 
 let private lossOf (method: ISslMethod<'Views>) views =

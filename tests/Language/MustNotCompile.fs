@@ -50,6 +50,42 @@ let private snippets =
         "let e : Experiment<SslResearch.Core.Views.LabelledView> = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Supervised }",
         [ "FS0001" ]
 
+        "DINO on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Dino.Default }",
+        [ "FS0001" ]
+
+        "SwAV on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Swav.Default }",
+        [ "FS0001" ]
+
+        "rotation on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Rotation.Default }",
+        [ "FS0001" ]
+
+        "jigsaw on rotated views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = rotated view; Method = Jigsaw.Default }",
+        [ "FS0001" ]
+
+        "colorization on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Colorization.Default }",
+        [ "FS0001" ]
+
+        "SimCLR on multi-crop",
+        "let e = { Name = \"c\"; Setting = setting; Augment = multiCrop view view 2; Method = SimClr.Default }",
+        [ "FS0001" ]
+
+        "BYOL on multi-crop",
+        "let e = { Name = \"c\"; Setting = setting; Augment = multiCrop view view 2; Method = Byol.Default }",
+        [ "FS0001" ]
+
+        "SimCLR on rotated views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = rotated view; Method = SimClr.Default }",
+        [ "FS0001" ]
+
+        "every method on its own views compiles",
+        "let r = [ Run.ofExperiment { Name = \"d\"; Setting = setting; Augment = multiCrop view view 2; Method = Dino.Default }; Run.ofExperiment { Name = \"r\"; Setting = setting; Augment = rotated view; Method = Rotation.Default }; Run.ofExperiment { Name = \"j\"; Setting = setting; Augment = patches 8 1 view; Method = Jigsaw.Default }; Run.ofExperiment { Name = \"l\"; Setting = setting; Augment = lab 4 view; Method = Colorization.Default } ]",
+        []
+
         "an axis of other views", "let cells = Grid.cells labels [ temperatures ]", [ "FS0001" ]
 
         "a pivot whose axes differ in views",

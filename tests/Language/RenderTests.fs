@@ -132,6 +132,30 @@ let tests =
                 |> matches "compare.html"
             }
 
+            test "a table of methods in Markdown" {
+                let recipe =
+                    Samples.recipe
+                        "methods"
+                        [ Table.methods "Methods" [ raw; random; simclr; supervised ] [ Samples.knn ] ]
+
+                let stored =
+                    stored
+                    |> List.map (fun r ->
+                        if r.RunId = supervised.Id then
+                            { r with
+                                Verdict = "collapsed (equal embeddings)"
+                                Training =
+                                    { r.Training with
+                                        Steps = 40L
+                                        CollapsedSince = Some 20L
+                                    }
+                            }
+                        else
+                            r)
+
+                render stored recipe |> Render.markdownFile recipe |> matches "methods.md"
+            }
+
             test "a table without stored runs shows what is missing" {
                 let t = Render.table [] (List.head comparison.Tables)
 

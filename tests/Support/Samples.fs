@@ -78,6 +78,8 @@ let stored (run: Run) seed (scores: (Protocol * float) list) : StoredRun =
                 Steps = if trained then 390L else 0L
                 Seconds = if trained then 84.5 + float seed else 0.
                 ImagesPerSecond = if trained then 1012.25 else nan
+                Budget = if trained then 390L else 0L
+                CollapsedSince = None
                 PeakMemory = 512L * 1024L * 1024L
                 Curve =
                     [

@@ -99,6 +99,85 @@ let tests =
                     Expect.equal { resumed with Starts = 1 } whole $"after {kills} kills")
             }
 
+            test "every method, killed at random points, ends as if it was not" {
+                inFolder (fun root ->
+                    let methods = MethodKit.all.Value.Length
+
+                    let arguments name =
+                        [
+                            "run"
+                            "tiny-methods"
+                            "--results"
+                            Path.Combine(root, name)
+                            "--checkpoint-every"
+                            "4"
+                        ]
+
+                    let results name =
+                        let folder = Path.Combine(root, name, "tiny-methods")
+
+                        [
+                            for run in (Store folder).Load().Runs |> List.sortBy _.RunId do
+                                let work = Path.Combine(folder, "work", $"{run.RunId}-s0")
+
+                                use file =
+                                    SafetensorsFile.Open(Directory.GetFiles(work, "step-*.safetensors") |> Array.max)
+
+                                run.Name,
+                                file.DataHash(),
+                                File.ReadAllText(Path.Combine(work, "metrics.jsonl")),
+                                run.Scores |> List.map _.Value
+                        ]
+
+                    let code, output = TinyRecipe.finish (TinyRecipe.start (arguments "whole"))
+                    Expect.equal code 0 output
+                    let whole = results "whole"
+                    Expect.equal whole.Length methods "all were trained"
+
+                    // Each start is killed a random moment after it began to train; what was finished stays finished.
+                    let mutable draws = Philox(21UL, RandomPurpose.Evaluation)
+                    let killed = Path.Combine(root, "killed")
+
+                    let files () =
+                        if Directory.Exists killed then
+                            Directory.GetFiles(killed, "step-*.safetensors", SearchOption.AllDirectories)
+                            |> Array.map (fun f -> f, File.GetLastWriteTimeUtc f)
+                            |> Set.ofArray
+                        else
+                            Set.empty
+
+                    let mutable kills = 0
+                    let mutable ended = false
+
+                    while not ended && kills < 2 * methods do
+                        let before = files ()
+                        use child = TinyRecipe.start (arguments "killed")
+                        let finish = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
+
+                        while (files () - before).IsEmpty && not finish.IsCompleted do
+                            Thread.Sleep 2
+
+                        finish.Wait(int (draws.NextBelow 400u)) |> ignore
+
+                        if finish.IsCompleted then
+                            Expect.equal (fst finish.Result) 0 (snd finish.Result)
+                            ended <- true
+                        else
+                            child.Kill()
+                            finish.Wait()
+                            kills <- kills + 1
+
+                    Expect.isGreaterThan kills 2 "it was killed, more than once"
+                    let code, output = TinyRecipe.finish (TinyRecipe.start (arguments "killed"))
+                    Expect.equal code 0 output
+
+                    for (name, weights, metrics, scores), (_, weights', metrics', scores') in
+                        List.zip whole (results "killed") do
+                        Expect.equal weights' weights $"{name}: state after {kills} kills"
+                        Expect.equal metrics' metrics $"{name}: metrics"
+                        Expect.equal scores' scores $"{name}: scores")
+            }
+
             test "SIGTERM saves, leaves with 130, and the same command goes on" {
                 inFolder (fun root ->
                     let whole = complete (Path.Combine(root, "whole")) []

@@ -4,20 +4,23 @@ using static TorchSharp.torch;
 
 namespace SslResearch.Core.Models.Layers;
 
-/// <summary>y = xWᵀ + b with W (out, in); weight and bias start uniform on ±1/√in, PyTorch's default.</summary>
+/// <summary>
+/// y = xWᵀ + b over the last dimension, with W (out, in). Weight and bias start uniform on ±1/√in, PyTorch's default; or, where a deviation
+/// is given, the weight as <see cref="TruncatedNormalValue"/> and the bias at zero, as transformers do.
+/// </summary>
 public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
 {
-    private readonly double bound;
+    private readonly double? deviation;
     private readonly int inputs;
     private Parameter weight;
     private Parameter? bias;
 
     /// <summary>Weights are NaN until <see cref="SeededInitialisation"/> or a checkpoint sets them.</summary>
-    public LinearLayer(int inputs, int outputs, bool hasBias)
+    public LinearLayer(int inputs, int outputs, bool hasBias, double? deviation = null)
         : base(nameof(LinearLayer))
     {
         this.inputs = inputs;
-        bound = 1 / Math.Sqrt(inputs);
+        this.deviation = deviation;
         using var scope = NewDisposeScope();
         weight = new Parameter(full(outputs, inputs, float.NaN));
         weight.DetachFromDisposeScope();
@@ -35,6 +38,15 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
         ? nn.functional.linear(input, weight, bias!)
         : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
 
+    /// <summary>The outputs from <paramref name="from"/> on, <paramref name="count"/> of them.</summary>
+    internal Tensor Part(Tensor input, long from, long count) =>
+        nn.functional.linear(input, weight.narrow(0, from, count), bias?.narrow(0, from, count)!);
+
     /// <inheritdoc/>
-    public InitialValue Initial(string parameter, Tensor value) => new UniformValue(bound);
+    public InitialValue Initial(string parameter, Tensor value) => (deviation, parameter) switch
+    {
+        (null, _) => new UniformValue(1 / Math.Sqrt(inputs)),
+        (_, nameof(bias)) => new ConstantValue(0f),
+        _ => new TruncatedNormalValue(deviation.Value),
+    };
 }

@@ -1,0 +1,106 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace SslResearch.Core.Losses;
+
+/// <summary>
+/// Contrastive cross entropy of one direction (van den Oord et al. 2018, eq. 4): who of several candidates belongs to a vector. The methods
+/// that use it differ in who the candidates are; similarities are cosines over τ throughout, and the result is the mean over the N rows.
+/// </summary>
+public static class InfoNce
+{
+    // As in PyTorch's normalize: vectors shorter than this are divided by it.
+    private const double NormFloor = 1e-12;
+
+    /// <summary>
+    /// Each query has to tell its own key from the K vectors of a queue (He et al. 2020, eq. 1):
+    /// −log( exp(q·k₊/τ) / (exp(q·k₊/τ) + Σ exp(q·nⱼ/τ)) ). Other keys of the batch are no candidates.
+    /// </summary>
+    /// <param name="queries">(N, d) float32 or float64, any length.</param>
+    /// <param name="keys">(N, d), any length: row i belongs to query i. A target, taken without gradient.</param>
+    /// <param name="negatives">(K, d), rows of unit length (they are not normalised again). Without gradient.</param>
+    /// <param name="temperature">τ &gt; 0.</param>
+    /// <returns>Scalar of the queries' dtype, with its graph; finite, and so is its gradient, also where all rows are equal or zero.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit, or τ is not positive.</exception>
+    public static Tensor Queue(Tensor queries, Tensor keys, Tensor negatives, double temperature)
+    {
+        CheckPair(queries, keys, nameof(keys), temperature);
+        if (negatives.shape is not [> 0, var width] || width != queries.shape[1])
+        {
+            throw new ArgumentException($"expected (K, {queries.shape[1]}) with K ≥ 1, received ({string.Join(", ", negatives.shape)})", nameof(negatives));
+        }
+
+        using var scope = NewDisposeScope();
+        var query = Unit(queries).mul(1 / temperature); // (N, d)
+        var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
+        var others = query.matmul(negatives.detach().t()).logsumexp(1); // (N)
+
+        // The same as cross entropy over the K+1 logits, without a copy of them.
+        return nn.functional.logsigmoid(positive.sub(others)).mean().neg().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Each query has to find its key among the N keys of the batch, times 2τ (Chen, Xie and He 2021, algorithm 1: one of the two directions).
+    /// </summary>
+    /// <param name="queries">(N, d) float32 or float64, any length.</param>
+    /// <param name="keys">(N, d), any length: row i belongs to query i. A target, taken without gradient.</param>
+    /// <param name="temperature">τ &gt; 0.</param>
+    /// <returns>As <see cref="Queue"/>.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit, or τ is not positive.</exception>
+    public static Tensor Batch(Tensor queries, Tensor keys, double temperature)
+    {
+        CheckPair(queries, keys, nameof(keys), temperature);
+        using var scope = NewDisposeScope();
+        return Among(queries, keys.detach(), temperature).mul(2 * temperature).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Each neighbour has to find the prediction made for its image among the N predictions (Dwibedi et al. 2021, section 3.2: one of the two
+    /// directions). Here the candidates carry the gradient, not the vector that looks for them.
+    /// </summary>
+    /// <param name="neighbours">(N, d) float32 or float64, any length: what a queue holds nearest to one view. A target, taken without gradient.</param>
+    /// <param name="predictions">(N, d), any length: the predictor's output for the other view.</param>
+    /// <param name="temperature">τ &gt; 0.</param>
+    /// <returns>As <see cref="Queue"/>.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit, or τ is not positive.</exception>
+    public static Tensor Neighbours(Tensor neighbours, Tensor predictions, double temperature)
+    {
+        CheckPair(neighbours, predictions, nameof(predictions), temperature);
+        using var scope = NewDisposeScope();
+        return Among(neighbours.detach(), predictions, temperature).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// ln(1+K): the value of <see cref="Queue"/> where all 1+K similarities of a query are equal, exactly so at collapse, once the queue holds
+    /// nothing but the one vector. Where similarities scatter by a small deviation σ and the key is no more similar than the rest, the expected
+    /// value is ln(1+K) + σ²/(2τ²), nearly. It is no bound on the loss of random weights: while the queue still holds its random start, a key
+    /// is told from it by not being random, and the loss begins below.
+    /// </summary>
+    public static double Chance(int negatives) => Math.Log(1.0 + negatives);
+
+    /// <summary>ln N: the value of <see cref="Neighbours"/>, and of <see cref="Batch"/> over its factor 2τ, where all similarities are equal.</summary>
+    public static double BatchChance(int images) => Math.Log(images);
+
+    private static Tensor Among(Tensor rows, Tensor candidates, double temperature)
+    {
+        var logits = Unit(rows).mul(1 / temperature).matmul(Unit(candidates).t()); // (N, N)
+        var own = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device);
+        return nn.functional.cross_entropy(logits, own);
+    }
+
+    private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);
+
+    private static void CheckPair(Tensor first, Tensor second, string name, double temperature)
+    {
+        if (first.shape is not [> 0, > 0] || !first.shape.AsSpan().SequenceEqual(second.shape))
+        {
+            throw new ArgumentException(
+                $"expected two times (N, d) with N ≥ 1, received ({string.Join(", ", first.shape)}) and ({string.Join(", ", second.shape)})", name);
+        }
+
+        if (!(temperature > 0) || !double.IsFinite(temperature))
+        {
+            throw new ArgumentException($"The temperature must be positive; received {temperature}.", nameof(temperature));
+        }
+    }
+}

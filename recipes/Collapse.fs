@@ -1,0 +1,59 @@
+/// What keeps methods without negatives from collapsing, taken away piece by piece: each training is ended as soon as it is found
+/// collapsed, and its verdict names the kind.
+module Recipes.Collapse
+
+open SslResearch
+
+let setting =
+    {
+        Data = Compare.setting.Data
+        Backbone = SmallResNet
+        Train = Compare.setting.Train
+        Protocols = [ Knn(k = 20, temperature = 0.1) ]
+        Seeds = [ 0; 1; 2 ]
+    }
+
+let private run (entrant: CpuScale.Entrant) =
+    entrant.Run setting |> Run.stopAtCollapse
+
+let private two name (method: IMethod<SslResearch.Core.Views.TwoViews>) =
+    CpuScale.entrant name 0.12 (twoViews CpuScale.view) method |> run
+
+let private crops name (method: IMethod<SslResearch.Core.Views.MultiCrop>) =
+    CpuScale.entrant name 0.12 CpuScale.crops method |> run
+
+let recipe =
+    {
+        Name = "collapse"
+        Summary = "Shapes: SimSiam, BYOL, DINO and VICReg without what keeps them from collapsing"
+        Tables =
+            [
+                Table.compare
+                    "Collapse"
+                    [
+                        Run.randomInit setting
+                        run CpuScale.simsiam
+                        two
+                            "SimSiam without stop-gradient"
+                            { SimSiam.CpuCifar with
+                                StopGradient = false
+                            }
+                        run CpuScale.byol
+                        two "BYOL without predictor" { Byol.CpuCifar with Predictor = None }
+                        run CpuScale.dino
+                        crops "DINO without centring" { Dino.CpuCifar with Centring = false }
+                        crops "DINO without sharpening" { Dino.CpuCifar with Sharpening = false }
+
+                        crops
+                            "DINO without centring and sharpening"
+                            { Dino.CpuCifar with
+                                Centring = false
+                                Sharpening = false
+                            }
+
+                        run CpuScale.vicreg
+                        two "VICReg without variance term" { VicReg.CpuCifar with Variance = 0. }
+                    ]
+                    setting.Protocols
+            ]
+    }
