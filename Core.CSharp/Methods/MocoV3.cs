@@ -1,6 +1,5 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
-using SslResearch.Core.Training;
 using SslResearch.Core.Views;
 using TorchSharp;
 
@@ -47,7 +46,7 @@ public sealed class MocoV3 : ISslMethod<TwoViews>
         predictor = MethodOptions.Predictor(width, options.Predictor);
         keyEncoder = encoder.Twin();
         keyProjector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
-        double Momentum(StepContext c) => RateSchedule.Momentum(options.Momentum, options.FinalMomentum, c.Step, c.TotalSteps);
+        double Momentum(StepContext c) => MovingAverage.Rising(options.Momentum, options.FinalMomentum, c.Step, c.TotalSteps);
         List<(string, torch.nn.Module)> trained = [("encoder", encoder)];
         List<MovingAverage> teachers = [new("encoder", encoder, keyEncoder, Momentum)];
         if (projector is not null && keyProjector is not null)
