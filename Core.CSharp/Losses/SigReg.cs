@@ -46,13 +46,11 @@ public static class SigReg
         }
 
         using var scope = NewDisposeScope();
-        var images = z.shape[^2];
-        var (points, normal, weights) = Quadrature(knots, limit);
-        Tensor Row(double[] values) => tensor(values, dtype: z.dtype, device: z.device);
-        var x = z.matmul(directions).unsqueeze(-1).mul(Row(points)); // (…, N, S, K)
-        var real = x.cos().mean([-3L]).sub(Row(normal)); // (…, S, K)
-        var imaginary = x.sin().mean([-3L]);
-        return real.square().add(imaginary.square()).matmul(Row(weights)).mul(images).MoveToOuterDisposeScope(); // (…, S)
+        var x = z.matmul(directions); // (…, N, S)
+        var (value, slope) = Differentiated(x.detach(), knots, limit);
+
+        // A value whose derivative is known: what is added is 0, and its gradient is the slope.
+        return value.add(x.sub(x.detach()).mul(slope).sum([-2L])).MoveToOuterDisposeScope(); // (…, S)
     }
 
     /// <summary>Expected statistic of N images whose projections are normal with mean 0 and this deviation.</summary>
@@ -73,6 +71,64 @@ public static class SigReg
 
     /// <summary>The lowest statistic that N equal embeddings can have: that of zeros.</summary>
     public static double Collapsed(int images, int knots, double limit) => Expected(images, 0, knots, limit);
+
+    /// <summary>
+    /// The statistic and its derivative with respect to each projection. cos kθ and sin kθ follow from those of θ by rotation and Horner's rule,
+    /// so that nothing is ever as large as projections times knots, which autograd would keep several times. float32 on the CPU has a kernel for it.
+    /// </summary>
+    /// <param name="x">(…, N, S), no gradient.</param>
+    /// <param name="knots">Points of the integral.</param>
+    /// <param name="limit">End of the integral.</param>
+    /// <returns>(…, S) and (…, N, S).</returns>
+    private static (Tensor Value, Tensor Slope) Differentiated(Tensor x, int knots, double limit)
+    {
+        using var frozen = no_grad();
+        using var scope = NewDisposeScope();
+        var (points, normal, weights) = Quadrature(knots, limit);
+        if (SigRegKernel.Serves(x))
+        {
+            var (statistic, derivative) = SigRegKernel.Apply(x, points, normal, weights);
+            return (statistic.MoveToOuterDisposeScope(), derivative.MoveToOuterDisposeScope());
+        }
+
+        var angle = x.mul(points[1]);
+        var (cosine, sine) = (angle.cos(), angle.sin());
+        var (c, s) = (cosine, sine);
+        var terms = new (Tensor Real, Tensor Imaginary)[knots];
+        for (var k = 1; k < knots; k++) // at 0 both functions are 1
+        {
+            terms[k] = (c.mean([-2L], keepdim: true).sub_(normal[k]), s.mean([-2L], keepdim: true)); // (…, 1, S)
+            if (k < knots - 1)
+            {
+                (c, s) = Rotated(c, s, keep: k == 1);
+            }
+        }
+
+        var value = zeros_like(terms[1].Real);
+        var (real, imaginary) = (zeros_like(x), zeros_like(x));
+        for (var k = knots - 1; k >= 1; k--)
+        {
+            var (difference, odd) = terms[k];
+            value.addcmul_(difference, difference, weights[k]).addcmul_(odd, odd, weights[k]);
+            var factor = 2 * weights[k] * points[k];
+            (real, imaginary) = Rotated(real.add_(odd, factor), imaginary.add_(difference, factor), keep: false);
+        }
+
+        value = value.mul_(x.shape[^2]).squeeze(-2);
+        return (value.MoveToOuterDisposeScope(), real.MoveToOuterDisposeScope());
+
+        (Tensor, Tensor) Rotated(Tensor a, Tensor b, bool keep)
+        {
+            var rotated = (a.mul(cosine).addcmul_(b, sine, -1), b.mul(cosine).addcmul_(a, sine, 1));
+            if (!keep)
+            {
+                a.Dispose();
+                b.Dispose();
+            }
+
+            return rotated;
+        }
+    }
 
     private static (double[] Points, double[] Normal, double[] Weights) Quadrature(int knots, double limit)
     {

@@ -1,6 +1,5 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
-using SslResearch.Core.Training;
 using SslResearch.Core.Views;
 using TorchSharp;
 
@@ -133,5 +132,5 @@ public sealed class Byol : ISslMethod<TwoViews>
     }
 
     private double Momentum(StepContext context) =>
-        RateSchedule.Momentum(options.StartMomentum, options.FinalMomentum, context.Step, context.TotalSteps);
+        MovingAverage.Rising(options.StartMomentum, options.FinalMomentum, context.Step, context.TotalSteps);
 }

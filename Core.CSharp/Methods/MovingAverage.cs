@@ -11,4 +11,12 @@ public sealed record MovingAverage(
     string Name,
     torch.nn.Module Student,
     torch.nn.Module Teacher,
-    Func<StepContext, double> Momentum);
+    Func<StepContext, double> Momentum)
+{
+    /// <summary>
+    /// Momentum that rises from <paramref name="start"/> at step s = 0 towards <paramref name="final"/> at T: final − (final−start)(cos(πs/T)+1)/2
+    /// (BYOL; solo-learn's MomentumUpdater).
+    /// </summary>
+    public static double Rising(double start, double final, long step, long totalSteps) =>
+        final - ((final - start) * (Math.Cos(Math.PI * step / Math.Max(1, totalSteps)) + 1) / 2);
+}

@@ -40,11 +40,4 @@ public sealed class RateSchedule
         step < WarmupSteps ? peak * (step + 1) / WarmupSteps
         : step >= TotalSteps ? final
         : final + ((peak - final) * 0.5 * (1 + Math.Cos(Math.PI * (step - WarmupSteps) / Math.Max(1, TotalSteps - WarmupSteps - 1))));
-
-    /// <summary>
-    /// A teacher's momentum that rises from <paramref name="start"/> at step 0 towards <paramref name="final"/>: final − (final−start)(cos(πs/T)+1)/2
-    /// (BYOL; solo-learn's MomentumUpdater).
-    /// </summary>
-    public static double Momentum(double start, double final, long step, long totalSteps) =>
-        final - ((final - start) * (Math.Cos(Math.PI * step / Math.Max(1, totalSteps)) + 1) / 2);
 }

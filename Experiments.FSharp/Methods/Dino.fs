@@ -2,7 +2,6 @@ namespace SslResearch
 
 open SslResearch.Core.Methods
 open SslResearch.Core.Models
-open SslResearch.Core.Training
 open SslResearch.Core.Views
 
 /// What follows DINO's encoders: linear layers with GELU between, the result scaled to length 1, then normalised prototypes.
@@ -124,7 +123,7 @@ type Dino =
                     m.Centring,
                     m.Sharpening,
                     m.CentreMomentum,
-                    (fun step -> RateSchedule.Momentum(m.Momentum, m.FinalMomentum, step.Step, step.TotalSteps)),
+                    (fun step -> MovingAverage.Rising(m.Momentum, m.FinalMomentum, step.Step, step.TotalSteps)),
                     m.FreezeLast
                 ),
                 context.Device

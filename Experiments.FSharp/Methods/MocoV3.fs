@@ -1,7 +1,6 @@
 namespace SslResearch
 
 open SslResearch.Core.Methods
-open SslResearch.Core.Training
 open SslResearch.Core.Views
 
 /// Chen, Xie and He 2021, "An empirical study of training self-supervised vision transformers" (MoCo v3).
@@ -77,7 +76,7 @@ type MocoV3 =
                 context.Encoder,
                 MocoV3Options(
                     m.Temperature,
-                    (fun c -> RateSchedule.Momentum(m.Momentum, m.FinalMomentum, c.Step, c.TotalSteps)),
+                    (fun c -> MovingAverage.Rising(m.Momentum, m.FinalMomentum, c.Step, c.TotalSteps)),
                     projector,
                     Projection.head width m.Predictor
                 )

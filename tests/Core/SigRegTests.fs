@@ -86,6 +86,40 @@ let tests =
                         Expect.isTrue (Golden.close 1e-9 1e-11 want got[i]) $"slice {i}: {want} against {got[i]}")
             }
 
+            test "float32 on the CPU, whose kernel works on vectors of directions, agrees with float64" {
+                for views, n, d, slices, knots in
+                    [
+                        1L, 1L, 1L, 1L, 2
+                        2L, 5L, 3L, 16L, 17
+                        3L, 7L, 4L, 21L, 9
+                        2L, 64L, 8L, 40L, 17
+                    ] do
+                    use scope = torch.NewDisposeScope()
+                    let shape, values = GoldenLoss.arbitrary 1. [ views; n; d ]
+
+                    let run (dtype: torch.ScalarType) =
+                        let z = (tensor shape values).``to``(dtype).requires_grad_()
+                        let statistics = SigReg.Statistics(z, (unit 2. d slices).``to`` dtype, knots, 3.)
+                        let weights = torch.arange(slices, dtype = dtype).add((1.).ToScalar())
+                        (statistics * weights).sum().backward()
+                        doubles statistics, doubles z.grad
+
+                    let value, gradient = run torch.float64
+                    let got, gotGradient = run torch.float32
+                    let norm = gradient |> Array.sumBy (fun x -> x * x) |> sqrt
+
+                    Array.iteri2
+                        (fun i want x -> Expect.isTrue (Golden.close 1e-4 1e-5 want x) $"slice {i}: {want} against {x}")
+                        value
+                        got
+
+                    Array.iter2
+                        (fun want x ->
+                            Expect.isTrue (Golden.close 0. (1e-5 * norm + 1e-6) want x) $"gradient: {want} against {x}")
+                        gradient
+                        gotGradient
+            }
+
             test "gradients equal finite differences, of one view and of several" {
                 for shape in [ [ 5L; 3L ]; [ 2L; 4L; 3L ] ] do
                     use scope = torch.NewDisposeScope()

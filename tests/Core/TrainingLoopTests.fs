@@ -44,7 +44,7 @@ type private Toy(poison: int64 -> float option) =
     let queue = torch.zeros(8L, 6L).DetachFromDisposeScope()
 
     let average =
-        MovingAverage("toy", encoder, teacher, fun c -> RateSchedule.Momentum(0.9, 1., c.Step, c.TotalSteps))
+        MovingAverage("toy", encoder, teacher, fun c -> MovingAverage.Rising(0.9, 1., c.Step, c.TotalSteps))
 
     let mutable keys: torch.Tensor = null
 

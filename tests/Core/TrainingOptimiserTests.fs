@@ -129,7 +129,7 @@ let private goldenSteps =
                     use flat = FlatParameters.Create(modules student)
 
                     let tau step =
-                        RateSchedule.Momentum(0.996, 1., step, 10L)
+                        MovingAverage.Rising(0.996, 1., step, 10L)
 
                     let average = MovingAverage("teacher", student, teacher, fun c -> tau c.Step)
 
@@ -193,7 +193,7 @@ let private schedules =
                 Golden.floats (e.GetProperty("expected").GetProperty("values"))
                 |> Array.iteri (fun i x ->
                     Expect.isTrue
-                        (Golden.close 1e-9 1e-12 x (RateSchedule.Momentum(0.996, 1., int64 i, 10L)))
+                        (Golden.close 1e-9 1e-12 x (MovingAverage.Rising(0.996, 1., int64 i, 10L)))
                         $"step {i}")
             }
 
