@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -19,7 +20,7 @@ public static class NtXent
     /// <exception cref="ArgumentException">Not (2N, d) with N ≥ 1, or τ not positive.</exception>
     public static Tensor Loss(Tensor z, double temperature)
     {
-        if (z.shape is not [var rows, > 0] || rows < 2 || rows % 2 != 0)
+        if (Aten.Sizes(z) is not [var rows, > 0] || rows < 2 || rows % 2 != 0)
         {
             throw new ArgumentException($"expected (2N, d) with N ≥ 1, received ({string.Join(", ", z.shape)})", nameof(z));
         }
@@ -29,12 +30,14 @@ public static class NtXent
             throw new ArgumentException($"The temperature must be positive; received {temperature}.", nameof(temperature));
         }
 
+        // Dispose scopes know tensors alone; an implicit scalar would wait for the garbage collector.
+        using Scalar never = double.NegativeInfinity, sharpness = 1 / temperature, first = rows / 2, end = rows + (rows / 2), one = 1L, count = rows;
         using var scope = NewDisposeScope();
         var unit = nn.functional.normalize(z, 2, 1, NormFloor);
         var self = zeros(rows, rows, z.dtype, z.device);
-        self.diagonal().fill_(double.NegativeInfinity); // a view is no candidate for itself
-        var logits = addmm(self, unit.mul(1 / temperature), unit.t(), 1, 1); // (2N, 2N)
-        var partner = arange(rows, dtype: ScalarType.Int64, device: z.device).add_(rows / 2).remainder_(rows); // (2N)
+        self.diagonal().fill_(never); // a view is no candidate for itself
+        var logits = addmm(self, unit.mul(sharpness), unit.t(), 1, 1); // (2N, 2N)
+        var partner = arange(first, end, one, ScalarType.Int64, z.device).remainder_(count); // (2N)
         return nn.functional.cross_entropy(logits, partner).MoveToOuterDisposeScope();
     }
 
@@ -45,7 +48,7 @@ public static class NtXent
     /// <exception cref="ArgumentException">Shapes differ or are not (N, d), or τ is not positive.</exception>
     public static Tensor Loss(Tensor first, Tensor second, double temperature)
     {
-        if (first.dim() != 2 || !first.shape.AsSpan().SequenceEqual(second.shape))
+        if (first.dim() != 2 || !Aten.Sizes(first).SequenceEqual(Aten.Sizes(second)))
         {
             throw new ArgumentException(
                 $"expected two times (N, d), received ({string.Join(", ", first.shape)}) and ({string.Join(", ", second.shape)})", nameof(second));

@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -97,7 +98,7 @@ public sealed class ResNet : Backbone
 
     private Tensor Maps(Tensor input, int depth)
     {
-        if (input.shape is not [_, var received, _, _] || received != Options.Channels)
+        if (Aten.Sizes(input) is not [_, var received, _, _] || received != Options.Channels)
         {
             throw new ArgumentException($"expected (N, {Options.Channels}, H, W), received ({string.Join(", ", input.shape)})", nameof(input));
         }

@@ -10,11 +10,10 @@ namespace SslResearch.Core.Runtime;
 /// </summary>
 internal static unsafe partial class Aten
 {
-    private const string Library = "torch_cpu";
+    private const string Library = TorchImports.Libtorch;
     private const ulong StableVersion = (2UL << 56) | (10UL << 48);
 
-    static Aten() => NativeLibrary.SetDllImportResolver(typeof(Aten).Assembly, static (name, _, _) =>
-        name == Library && NativeLibrary.TryLoad("libtorch_cpu.so", out var handle) ? handle : IntPtr.Zero);
+    static Aten() => TorchImports.Resolve();
 
     /// <summary>An argument slot that hands over a new reference to <paramref name="tensor"/>.</summary>
     public static ulong Slot(torch.Tensor tensor)
@@ -57,6 +56,26 @@ internal static unsafe partial class Aten
         return pointer;
     }
 
+    /// <summary>
+    /// The shape, without what Tensor.shape leaves to the garbage collector: that makes a native callback on each call, a few hundred bytes
+    /// between the activations of a step. Valid as long as the tensor.
+    /// </summary>
+    public static ReadOnlySpan<long> Sizes(torch.Tensor tensor)
+    {
+        Check(aoti_torch_get_sizes(tensor.Handle, out var sizes), "get_sizes");
+        return new ReadOnlySpan<long>(sizes, (int)tensor.dim());
+    }
+
+    /// <summary>Strides in elements, likewise.</summary>
+    public static ReadOnlySpan<long> Strides(torch.Tensor tensor)
+    {
+        Check(aoti_torch_get_strides(tensor.Handle, out var strides), "get_strides");
+        return new ReadOnlySpan<long>(strides, (int)tensor.dim());
+    }
+
+    /// <summary>The elements of a dense float32 tensor on the CPU, in the order of memory; valid as long as the tensor.</summary>
+    public static Span<float> Floats(torch.Tensor tensor) => new((void*)DataPointer(tensor), checked((int)tensor.numel()));
+
     private static void Check(int error, string what)
     {
         if (error != 0)
@@ -73,6 +92,12 @@ internal static unsafe partial class Aten
 
     [DllImport(Library)]
     private static extern int aoti_torch_get_data_ptr(IntPtr tensor, out IntPtr pointer);
+
+    [DllImport(Library)]
+    private static extern int aoti_torch_get_sizes(IntPtr tensor, out long* sizes);
+
+    [DllImport(Library)]
+    private static extern int aoti_torch_get_strides(IntPtr tensor, out long* strides);
 
     [DllImport(Library)]
     private static extern int torch_new_list_reserve_size(nuint size, out IntPtr list);

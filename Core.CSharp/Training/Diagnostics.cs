@@ -1,4 +1,5 @@
 using SslResearch.Core.Methods;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -40,7 +41,7 @@ public static class Diagnostics
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var rows = nn.functional.normalize(Rows(embedding), 2, 1);
-        return rows.std(0, unbiased: false).mean().item<double>() * Math.Sqrt(embedding.shape[1]);
+        return rows.std(0, unbiased: false).mean().item<double>() * Math.Sqrt(embedding.size(1));
     }
 
     /// <summary>
@@ -54,7 +55,7 @@ public static class Diagnostics
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var rows = Rows(embedding);
-        var gram = rows.shape[0] < rows.shape[1] ? rows.mm(rows.t()) : rows.t().mm(rows);
+        var gram = rows.size(0) < rows.size(1) ? rows.mm(rows.t()) : rows.t().mm(rows);
         if (!gram.isfinite().all().item<bool>())
         {
             return double.NaN;
@@ -68,7 +69,7 @@ public static class Diagnostics
     /// <summary>Every k-th row, so that at most <see cref="LargestSample"/> are left.</summary>
     internal static Tensor Sample(Tensor embedding)
     {
-        var rows = embedding.shape[0];
+        var rows = embedding.size(0);
         return embedding.slice(0, 0, rows, Math.Max(1, (rows + LargestSample - 1) / LargestSample));
     }
 
@@ -135,7 +136,7 @@ public static class Diagnostics
     internal static double Tail(IReadOnlyList<ReportPoint> history, Func<ReportPoint, double> field) =>
         history.Count == 0 ? double.NaN : history.Skip(history.Count - ((history.Count + 9) / 10)).Average(field);
 
-    private static Tensor Rows(Tensor embedding) => embedding.shape is [> 0, > 0]
+    private static Tensor Rows(Tensor embedding) => Aten.Sizes(embedding) is [> 0, > 0]
         ? embedding.detach().to(ScalarType.Float64).cpu()
         : throw new ArgumentException($"expected (M, d), received ({string.Join(", ", embedding.shape)})", nameof(embedding));
 }

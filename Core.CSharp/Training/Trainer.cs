@@ -232,7 +232,7 @@ public static class Trainer
             Seed(step);
             var output = method.Forward(batch.Views, context);
             Remember(step, output.Loss);
-            if ((report || save || tell || unread == losses.shape[0]) && Bad() is { } bad)
+            if ((report || save || tell || unread == losses.size(0)) && Bad() is { } bad)
             {
                 return Diverged(bad, bad == step ? batch.Views : null);
             }
@@ -301,8 +301,8 @@ public static class Trainer
                 return null;
             }
 
-            using var scope = torch.NewDisposeScope();
-            var values = losses.cpu().data<float>().ToArray().AsSpan(0, unread);
+            using var host = losses.cpu();
+            ReadOnlySpan<float> values = Aten.Floats(host)[..unread];
             unread = 0;
             lastLoss = values[^1];
             var bad = values.IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);

@@ -1,5 +1,6 @@
 module Tests.Core.FusedNormTests
 
+open System
 open Expecto
 open SslResearch.Core.Models.Layers
 open TorchSharp
@@ -99,12 +100,67 @@ let tests =
                 Expect.equal torch.Tensor.TotalCount before "live tensors"
             }
 
+            test "a backward pass gives its memory back while it runs" {
+                use _scope = torch.NewDisposeScope()
+                let image = 64L * 16L * 32L * 32L * 4L // bytes
+                let input = channelsLast(torch.randn (64L, 16L, 32L, 32L)).requires_grad_()
+                let weight, bias = torch.ones 16L, torch.zeros 16L
+                let mean, variance = torch.zeros 16L, torch.ones 16L
+
+                let apply (x: torch.Tensor) =
+                    FusedNorm.Apply(x, null, weight, bias, mean, variance, 0.1, 1e-5, true)
+
+                let sum = (Seq.init 8 id |> Seq.fold (fun x _ -> apply x) input).sum()
+
+                match Tests.Support.NativeHeap.inUse () with
+                | None -> skiptest "no mallinfo2"
+                | Some before ->
+                    sum.backward ()
+                    let after = Tests.Support.NativeHeap.inUse().Value
+                    // Eight norms; the gradient of the input and that which was handed over last stay.
+                    Expect.isLessThan (after - before) (3L * image) "bytes gained by the backward pass"
+            }
+
+            test "leaves nothing to the garbage collector" {
+                let input = channelsLast (torch.randn (2L, 16L, 4L, 4L))
+                let weight, bias = (torch.ones 16L).requires_grad_(), torch.zeros 16L
+                let mean, variance = torch.zeros 16L, torch.ones 16L
+
+                let run times =
+                    for _ in 1..times do
+                        use _scope = torch.NewDisposeScope()
+                        FusedNorm.Apply(input, input, weight, bias, mean, variance, 0.1, 1e-5, true).sum().backward()
+
+                    Tests.Support.NativeHeap.inUse () |> Option.defaultValue 0L
+
+                if GC.TryStartNoGCRegion(100L <<< 20) then
+                    try
+                        // The compiler's own memory comes and goes; what each call leaves behind shows in every window.
+                        let sizes = [ for _ in 0..8 -> run 500 ]
+                        let least = sizes |> List.pairwise |> List.map (fun (a, b) -> b - a) |> List.min
+                        Expect.isLessThan least (500L * 50L) $"native bytes of 500 calls, {sizes}"
+                    finally
+                        GC.EndNoGCRegion()
+            }
+
+            test "a second backward pass is an error, not a crash" {
+                use _scope = torch.NewDisposeScope()
+                let x = channelsLast(torch.randn (2L, 16L, 4L, 4L)).requires_grad_()
+                let c () = torch.ones 16L
+                let y = FusedNorm.Apply(x, null, c (), c (), c (), c (), 0.1, 1e-5, true).sum()
+                y.backward (null, true)
+
+                Expect.throwsT<Runtime.InteropServices.ExternalException>
+                    (fun () -> y.backward (null, true))
+                    "the saved values are gone"
+            }
+
             test "refuses contiguous input" {
                 use _scope = torch.NewDisposeScope()
                 let x = torch.randn (2L, 16L, 4L, 4L)
                 let c = torch.ones 16L
 
-                Expect.throwsT<System.ArgumentException>
+                Expect.throwsT<ArgumentException>
                     (fun () -> FusedNorm.Apply(x, null, c, c, c, c, 0.1, 1e-5, true) |> ignore)
                     "strides are checked"
             }

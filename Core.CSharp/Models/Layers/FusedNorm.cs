@@ -14,7 +14,7 @@ public static unsafe class FusedNorm
     /// <summary>True if <see cref="Apply"/> serves this input: float32 on the CPU with channels innermost in memory.</summary>
     /// <param name="x">(N, C, H, W).</param>
     public static bool Serves(Tensor x) =>
-        x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU && x.dim() == 4 && x.shape[1] > 1 && IsChannelsLast(x);
+        x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU && x.dim() == 4 && x.size(1) > 1 && IsChannelsLast(x);
 
     /// <summary>Normalises by the batch and updates the running statistics as torch.nn.BatchNorm2d does.</summary>
     /// <param name="x">(N, C, H, W) float32, channels-last, as <see cref="Serves"/> tells.</param>
@@ -34,15 +34,24 @@ public static unsafe class FusedNorm
             throw new ArgumentException($"expected (N, C, H, W) float32 on the CPU, channels-last; received {x.dtype} ({string.Join(", ", x.shape)})", nameof(x));
         }
 
-        var settings = new Settings(runningMean, runningVariance, momentum, epsilon, relu);
-        return residual is null
-            ? Plain.apply(x, weight, bias, settings)
-            : WithResidual.apply(x, weight, bias, residual, settings);
+        using var scope = NewDisposeScope();
+        Tensor y, statistics;
+        using (no_grad())
+        {
+            (y, statistics) = Forward(x, residual, weight, bias, new Settings(runningMean, runningVariance, momentum, epsilon, relu));
+        }
+
+        return CustomBackward.Attach(
+            residual is null ? [x, weight, bias] : [x, weight, bias, residual],
+            y,
+            relu ? [x, weight, statistics, y] : [x, weight, statistics],
+            Backward).MoveToOuterDisposeScope();
     }
 
     private static bool IsChannelsLast(Tensor x)
     {
-        var (shape, strides) = (x.shape, x.stride());
+        var shape = Aten.Sizes(x);
+        var strides = Aten.Strides(x);
         return strides[1] == 1 && strides[3] == shape[1] && strides[2] == shape[1] * shape[3] && strides[0] == shape[1] * shape[2] * shape[3];
     }
 
@@ -50,9 +59,9 @@ public static unsafe class FusedNorm
 
     private static float* Data(Tensor t) => (float*)Aten.DataPointer(t);
 
-    private static Tensor Forward(autograd.AutogradContext context, Tensor x, Tensor weight, Tensor bias, Settings settings, Tensor? residual)
+    private static (Tensor Y, Tensor Statistics) Forward(Tensor x, Tensor? residual, Tensor weight, Tensor bias, in Settings settings)
     {
-        var channels = (int)x.shape[1];
+        var channels = (int)x.size(1);
         var rows = (int)(x.numel() / channels);
         var y = empty_like(x);
         var statistics = empty(2, channels); // mean, 1/deviation
@@ -82,7 +91,7 @@ public static unsafe class FusedNorm
                 runningVariance[c] = (float)(((1 - settings.Momentum) * runningVariance[c]) + (settings.Momentum * unbiased));
             }
 
-            using var addend = residual is null ? null : ChannelsLast(residual).alias();
+            var addend = residual is null ? null : ChannelsLast(residual);
             NormKernels.Apply(Data(x), addend is null ? null : Data(addend), Data(y), rows, channels, scale, shift, settings.Relu);
         }
         finally
@@ -90,17 +99,15 @@ public static unsafe class FusedNorm
             NativeMemory.Free(scratch);
         }
 
-        context.save_for_backward(settings.Relu ? [x, weight, statistics, y] : [x, weight, statistics]);
-        context.save_data("relu", settings.Relu);
-        return y;
+        return (y, statistics);
     }
 
-    private static List<Tensor> Backward(autograd.AutogradContext context, Tensor gradient, bool residual)
+    private static void Backward(Tensor gradient, ReadOnlySpan<Tensor> saved, Span<Tensor?> gradients)
     {
-        var saved = context.get_saved_variables();
         var (x, weight, statistics) = (saved[0], saved[1], saved[2]);
-        var relu = (bool)context.get_data("relu");
-        var channels = (int)x.shape[1];
+        var relu = saved.Length > 3;
+        var residual = gradients.Length > 3;
+        var channels = (int)x.size(1);
         var rows = (int)(x.numel() / channels);
         var g = ChannelsLast(gradient);
         var dx = empty_like(x);
@@ -143,33 +150,12 @@ public static unsafe class FusedNorm
             NativeMemory.Free(scratch);
         }
 
-        foreach (var tensor in saved)
+        (gradients[0], gradients[1], gradients[2]) = (dx, dWeight, dBias);
+        if (residual)
         {
-            tensor.Dispose();
+            gradients[3] = masked ?? g;
         }
-
-        return residual ? [dx, dWeight, dBias, masked ?? g, null!] : [dx, dWeight, dBias, null!];
     }
 
-    private sealed record Settings(Tensor RunningMean, Tensor RunningVariance, double Momentum, double Epsilon, bool Relu);
-
-    private sealed class Plain : autograd.SingleTensorFunction<Plain>
-    {
-        public override string Name => nameof(FusedNorm);
-
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars) =>
-            Forward(ctx, (Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Settings)vars[3], null);
-
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => Backward(ctx, grad_output, residual: false);
-    }
-
-    private sealed class WithResidual : autograd.SingleTensorFunction<WithResidual>
-    {
-        public override string Name => nameof(FusedNorm);
-
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars) =>
-            Forward(ctx, (Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2], (Settings)vars[4], (Tensor)vars[3]);
-
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => Backward(ctx, grad_output, residual: true);
-    }
+    private readonly record struct Settings(Tensor RunningMean, Tensor RunningVariance, double Momentum, double Epsilon, bool Relu);
 }

@@ -34,7 +34,7 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
     }
 
     /// <summary>(N, in) to (N, out).</summary>
-    public override Tensor forward(Tensor input) => input.shape[^1] == inputs
+    public override Tensor forward(Tensor input) => input.size(-1) == inputs
         ? nn.functional.linear(input, weight, bias!)
         : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
 

@@ -13,6 +13,9 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
     private const double Momentum = 0.1;
     private const double Epsilon = 1e-5;
 
+    // Made once: a scalar that is made by each call waits for the garbage collector.
+    private static readonly Scalar One = 1;
+
     private readonly bool relu;
     private Parameter? weight;
     private Parameter? bias;
@@ -54,7 +57,7 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
     {
         if (training)
         {
-            num_batches_tracked.add_(1);
+            num_batches_tracked.add_(One, One);
             if (weight is not null && bias is not null && FusedNorm.Serves(input))
             {
                 return FusedNorm.Apply(input, residual, weight, bias, running_mean, running_var, Momentum, Epsilon, relu);
