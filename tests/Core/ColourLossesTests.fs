@@ -176,11 +176,26 @@ let private quantisedTests =
         "bins"
         [
             test "encoding equals a comparison with every bin" {
-                for neighbours, sigma in [ 1, 5.; 5, 5.; 5, 20.; 12, 5. ] do
+                for neighbours, sigma, loop in
+                    [
+                        1, 5., true
+                        5, 5., true
+                        5, 5., false
+                        5, 20., true
+                        12, 5., true
+                        12, 5., false
+                    ] do
                     use scope = torch.NewDisposeScope()
                     use encoder = soft neighbours sigma
                     let chroma = colours 500
-                    let struct (indices, shares) = encoder.Encode(pairs chroma)
+                    let colours = pairs chroma
+
+                    let struct (indices, shares) =
+                        if loop then
+                            encoder.Encode colours
+                        else
+                            encoder.EncodeByTensors colours
+
                     let got = indices.data<int64>().ToArray() |> Array.chunkBySize neighbours
                     let gotShares = doubles shares |> Array.chunkBySize neighbours
 
