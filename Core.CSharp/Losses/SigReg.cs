@@ -85,7 +85,7 @@ public static class SigReg
         using var frozen = no_grad();
         using var scope = NewDisposeScope();
         var (points, normal, weights) = Quadrature(knots, limit);
-        if (SigRegKernel.Serves(x))
+        if (SigRegKernel.Serves(x, knots))
         {
             var (statistic, derivative) = SigRegKernel.Apply(x, points, normal, weights);
             return (statistic.MoveToOuterDisposeScope(), derivative.MoveToOuterDisposeScope());

@@ -12,8 +12,14 @@ namespace SslResearch.Core.Losses;
 /// </summary>
 internal static unsafe class SigRegKernel
 {
+    // The sums lie on the stack.
+    private const int MostKnots = 1024;
+
     /// <summary>True if <see cref="Apply"/> serves these projections.</summary>
-    public static bool Serves(Tensor x) => x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU;
+    /// <param name="x">(…, N, S).</param>
+    /// <param name="knots">Points of the integral.</param>
+    public static bool Serves(Tensor x, int knots) =>
+        knots <= MostKnots && x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU;
 
     /// <summary>Statistic (…, S) and derivative (…, N, S).</summary>
     /// <param name="x">(…, N, S) float32 on the CPU, no gradient.</param>
