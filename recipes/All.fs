@@ -1,4 +1,10 @@
 /// Every recipe that the command line knows. A new one: its own file, and one line here.
 module Recipes.All
 
-let recipes = [ Compare.recipe; Collapse.recipe; SimClrCifar10Cpu.recipe; Augmentations.recipe ]
+let recipes =
+    [
+        Compare.recipe
+        Collapse.recipe
+        SimClrCifar10Cpu.recipe
+        Augmentations.recipe
+    ]

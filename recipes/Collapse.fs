@@ -42,7 +42,11 @@ let recipe =
                         two "BYOL without predictor" { Byol.CpuCifar with Predictor = None }
                         run CpuScale.dino
                         crops "DINO without centring" { Dino.CpuCifar with Centring = false }
-                        crops "DINO without sharpening" { Dino.CpuCifar with Sharpening = false }
+                        crops
+                            "DINO without sharpening"
+                            { Dino.CpuCifar with
+                                Sharpening = false
+                            }
 
                         crops
                             "DINO without centring and sharpening"

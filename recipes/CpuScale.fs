@@ -5,8 +5,7 @@ module Recipes.CpuScale
 open SslResearch
 
 /// Colour changes that keep the image recognisable.
-let private jitter =
-    JitterOf(0.8, brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1)
+let private jitter = JitterOf(0.8, brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1)
 
 /// The view of the CPU-scale preset.
 let view = [ CropTo(24, 0.2, 1.0); Flip 0.5; jitter; Gray 0.2 ]
@@ -15,8 +14,7 @@ let view = [ CropTo(24, 0.2, 1.0); Flip 0.5; jitter; Gray 0.2 ]
 let two = twoViews view
 
 /// Large and small crops for methods that learn parts from wholes: two of 24 pixels, two of 16.
-let crops =
-    multiCrop view [ CropTo(16, 0.08, 0.4); Flip 0.5; jitter; Gray 0.2 ] 2
+let crops = multiCrop view [ CropTo(16, 0.08, 0.4); Flip 0.5; jitter; Gray 0.2 ] 2
 
 /// Views that keep their geometry: for tasks whose answer lies in it.
 let turned = rotated [ CropTo(24, 0.4, 1.0); Flip 0.5 ]
@@ -28,11 +26,7 @@ let puzzle = patches 8 1 [ CropTo(32, 0.5, 1.0); Flip 0.5; Gray 0.3 ]
 let colours = lab 4 [ CropTo(24, 0.4, 1.0); Flip 0.5 ]
 
 /// A method of a comparison: its name, its own learning rate (SGD), and what it does with a setting.
-type Entrant =
-    {
-        Name: string
-        Run: Setting -> Run
-    }
+type Entrant = { Name: string; Run: Setting -> Run }
 
 /// An entrant from its parts; everything else is the setting's.
 let entrant name (rate: float) (augment: IAugmentation<'Views>) (method: IMethod<'Views>) =
@@ -59,8 +53,7 @@ let rotation = entrant "rotation" 0.12 turned Rotation.CpuCifar
 let jigsaw = entrant "jigsaw" 0.12 puzzle Jigsaw.CpuCifar
 let colorization = entrant "colorization" 0.12 colours Colorization.CpuCifar
 
-let regression =
-    entrant "colorization, regression" 0.12 colours Colorization.CpuCifarRegression
+let regression = entrant "colorization, regression" 0.12 colours Colorization.CpuCifarRegression
 
 let swav = entrant "SwAV" 0.12 crops Swav.CpuCifar
 let dino = entrant "DINO" 0.12 crops Dino.CpuCifar
