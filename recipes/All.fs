@@ -6,5 +6,7 @@ let recipes =
         Compare.recipe
         Collapse.recipe
         SimClrCifar10Cpu.recipe
+        SearchCifar10Cpu.recipe
+        MethodsCifar10Cpu.recipe
         Augmentations.recipe
     ]

@@ -25,15 +25,24 @@ let puzzle = patches 8 1 [ CropTo(32, 0.5, 1.0); Flip 0.5; Gray 0.3 ]
 /// Lightness at 24 pixels, chroma of 6×6.
 let colours = lab 4 [ CropTo(24, 0.4, 1.0); Flip 0.5 ]
 
-/// A method of a comparison: its name, its own learning rate (SGD), and what it does with a setting.
-type Entrant = { Name: string; Run: Setting -> Run }
+/// A method of a comparison: its name, its own learning rate (SGD), and its run at any rate on any setting.
+type Entrant =
+    {
+        Name: string
+        Rate: float
+        At: float * Setting -> Run
+    }
 
-/// An entrant from its parts; everything else is the setting's.
-let entrant name (rate: float) (augment: IAugmentation<'Views>) (method: IMethod<'Views>) =
+    /// At its own rate; everything else is the setting's.
+    member e.Run setting = e.At(e.Rate, setting)
+
+/// An entrant from its parts.
+let entrant name rate (augment: IAugmentation<'Views>) (method: IMethod<'Views>) =
     {
         Name = name
-        Run =
-            fun setting ->
+        Rate = rate
+        At =
+            fun (rate, setting) ->
                 Run.ofExperiment
                     {
                         Name = name

@@ -39,10 +39,9 @@ type BarlowTwins =
                     }
         }
 
-    /// Two layers of 512 for an encoder of 128 features; a tenth of the loss, since plain SGD at the CPU-scale rate takes it (the authors use LARS).
+    /// Two layers of 512 for an encoder of 128 features.
     static member CpuCifar =
         { BarlowTwins.Default with
-            Scale = 0.1
             Projection =
                 Deep
                     {
