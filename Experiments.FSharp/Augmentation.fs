@@ -16,6 +16,9 @@ type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
     /// The operations of each kind of view, with its name: for checks, tables and contact sheets.
     abstract Views: (string * Op list) list
 
+    /// What tells it from others beside its operations, by name.
+    abstract Facts: (string * string) list
+
     /// The same augmentation with other operations for each of `Views`, in that order.
     abstract WithViews: Op list list -> IAugmentation<'Views>
 

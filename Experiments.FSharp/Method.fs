@@ -44,7 +44,7 @@ module MethodKind =
         | Masked -> "masked prediction"
         | Baseline -> "baseline"
 
-/// What the catalogue says of a method: facts in words, the same whatever its settings.
+/// What the catalogue says of a method, in words.
 type MethodCard =
     {
         Name: string

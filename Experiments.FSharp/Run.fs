@@ -235,6 +235,31 @@ module Run =
             method.Dispose()
             reraise ()
 
+    /// What the views' sizes make impossible, where the data's side is known without a look at the disk.
+    let private viewProblems (e: Experiment<'Views>) =
+        match Data.side e.Setting.Data with
+        | None -> []
+        | Some side ->
+            let normalisation = Data.normalisation e.Setting.Data
+
+            try
+                e.Augment.Build(ImageShape(side, side, normalisation.Mean.Length), normalisation)
+                |> ignore
+
+                []
+            with :? ArgumentException as error ->
+                let parameter = error.Message.LastIndexOf " (Parameter"
+
+                let text =
+                    if parameter < 0 then
+                        error.Message
+                    else
+                        error.Message.Substring(0, parameter)
+
+                [
+                    Problem.make "Augment" (text.TrimEnd '.') "Change sizes until the views can be made"
+                ]
+
     /// A row that trains and is scored.
     let ofExperiment (e: Experiment<'Views>) : Run =
         let train = e.Setting.Train
@@ -256,6 +281,7 @@ module Run =
                     yield "method", e.Method.Card.Name
                     yield! e.Method.Facts
                     yield "augmentation", Augmentation.describe e.Augment
+                    yield! e.Augment.Facts
                     yield "epochs", string train.Epochs
                     yield "batch", string train.BatchSize
                     yield "optimiser", Setting.describeOptimiser train.Optimiser
@@ -269,7 +295,11 @@ module Run =
             check =
                 fun () ->
                     [
-                        yield! Augmentation.problems e.Augment |> Problem.within "Augment"
+                        let ofOps = Augmentation.problems e.Augment
+                        yield! ofOps |> Problem.within "Augment"
+
+                        if ofOps.IsEmpty then
+                            yield! viewProblems e
 
                         yield!
                             e.Augment

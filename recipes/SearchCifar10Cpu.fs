@@ -22,6 +22,37 @@ let private at rates (entrant: CpuScale.Entrant) =
             entrant.At(rate, setting)
     ]
 
+/// A shorter embedding, whose correlations 256 images can tell.
+let private barlow128 =
+    CpuScale.entrant
+        "Barlow Twins, 128 outputs, λ 0.02"
+        0.03
+        CpuScale.two
+        { BarlowTwins.CpuCifar with
+            Lambda = 0.02
+            Projection =
+                Deep
+                    {
+                        Hidden = [ 512 ]
+                        Output = 128
+                        BatchNorm = true
+                        OutputNorm = NoNorm
+                    }
+        }
+
+/// Teachers that follow faster: a training of two thousand steps is over before slow ones have moved.
+let private byolFaster =
+    CpuScale.entrant
+        "BYOL, momentum 0.95"
+        0.24
+        CpuScale.two
+        { Byol.CpuCifar with
+            StartMomentum = 0.95
+        }
+
+let private dinoFaster =
+    CpuScale.entrant "DINO, momentum 0.95" 0.24 CpuScale.crops { Dino.CpuCifar with Momentum = 0.95 }
+
 let recipe =
     {
         Name = "search-cifar10-cpu"
@@ -34,17 +65,20 @@ let recipe =
                         yield! CpuScale.simclr |> at [ 0.12; 0.24 ]
                         yield! CpuScale.barlow |> at [ 0.03; 0.06; 0.12 ]
                         yield! CpuScale.byol |> at [ 0.03; 0.06; 0.12 ]
-                        yield! CpuScale.simsiam |> at [ 0.06; 0.12; 0.24 ]
+                        yield! CpuScale.simsiam |> at [ 0.06; 0.12; 0.24; 0.48 ]
                         yield! CpuScale.dino |> at [ 0.06; 0.12; 0.24 ]
-                        yield! CpuScale.swav |> at [ 0.06; 0.12; 0.24 ]
-                        yield! CpuScale.vicreg |> at [ 0.06; 0.12; 0.24 ]
-                        yield! CpuScale.lejepa |> at [ 0.06; 0.12; 0.24 ]
-                        yield! CpuScale.mocoV1 |> at [ 0.06; 0.12; 0.24 ]
-                        yield! CpuScale.mocoV2 |> at [ 0.06; 0.12; 0.24 ]
+                        yield! CpuScale.vicreg |> at [ 0.06; 0.24 ]
+                        yield! CpuScale.lejepa |> at [ 0.06; 0.24 ]
+                        yield! barlow128 |> at [ 0.01; 0.03 ]
+                        yield! byolFaster |> at [ 0.12; 0.24; 0.48 ]
+                        yield! dinoFaster |> at [ 0.24; 0.48 ]
+                        yield! CpuScale.swav |> at [ 0.06; 0.24 ]
+                        yield! CpuScale.mocoV1 |> at [ 0.12; 0.24 ]
+                        yield! CpuScale.mocoV2 |> at [ 0.12; 0.24 ]
                         yield! CpuScale.mocoV3 |> at [ 0.12; 0.24 ]
                         yield! CpuScale.nnclr |> at [ 0.12; 0.24 ]
-                        yield! CpuScale.regression |> at [ 0.01; 0.03; 0.12 ]
-                        yield! CpuScale.jigsaw |> at [ 0.06; 0.12; 0.24 ]
+                        yield! CpuScale.regression |> at [ 0.03; 0.12 ]
+                        yield! CpuScale.jigsaw |> at [ 0.06; 0.12 ]
                         yield! CpuScale.rotation |> at [ 0.06; 0.12 ]
                         yield! CpuScale.colorization |> at [ 0.06; 0.12 ]
                     ]

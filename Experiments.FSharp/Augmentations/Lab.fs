@@ -17,6 +17,8 @@ type Lab =
 
         member a.Views = [ "view", a.Ops ]
 
+        member a.Facts = [ "chroma stride", string a.ChromaStride ]
+
         member a.WithViews views =
             match views with
             | [ ops ] -> { a with Ops = ops }

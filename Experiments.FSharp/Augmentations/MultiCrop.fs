@@ -28,6 +28,8 @@ type MultiCropOf =
                     "local", a.Local
             ]
 
+        member a.Facts = [ "small crops", string a.LocalCount ]
+
         member a.WithViews views =
             match views with
             | [ first; second ] when a.LocalCount = 0 ->

@@ -26,6 +26,11 @@ type Patches =
 
         member a.Views = [ "view", a.Ops ]
 
+        member a.Facts =
+            let jitter = if a.Jitter then ", placed at random" else ""
+            let norm = if a.PerPatchNormalisation then ", each normalised" else ""
+            [ "patches", $"{a.Size} px, {a.Gap} apart{jitter}{norm}" ]
+
         member a.WithViews views =
             match views with
             | [ ops ] -> { a with Ops = ops }

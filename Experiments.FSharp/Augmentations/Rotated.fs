@@ -15,6 +15,8 @@ type Rotated =
 
         member a.Views = [ "view", a.Ops ]
 
+        member _.Facts = []
+
         member _.WithViews views =
             match views with
             | [ ops ] -> { Ops = ops }

@@ -17,6 +17,8 @@ type TwoViewsOf =
 
         member a.Views = [ "first view", a.First; "second view", a.Second ]
 
+        member _.Facts = []
+
         member _.WithViews views =
             match views with
             | [ first; second ] -> { First = first; Second = second }

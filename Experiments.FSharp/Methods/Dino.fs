@@ -138,7 +138,7 @@ type Dino =
                     "a student predicts from any crop what its own moving average says of another, larger one, centred and sharpened"
                 Views = "two large crops and any number of small ones"
                 Masking = "none"
-                Negatives = "none; prototypes, kept in use by centring"
+                Negatives = "none"
                 BatchSize = "little: the centre averages over batches; the paper uses 1024"
                 Teacher =
                     "moving average of encoder and head, weights only; in training mode, with batch-norm statistics of its own passes over the large crops"

@@ -110,7 +110,7 @@ type Moco =
                     "a query finds its key, made by a slowly moving copy of the network, among a queue of keys of earlier batches"
                 Views = "two views"
                 Masking = "none"
-                Negatives = "queue of keys of earlier steps (65536 in the papers)"
+                Negatives = $"queue ({m.QueueSize})"
                 BatchSize =
                     "the number of negatives does not depend on it; the papers use 256, in 8 chunks for the batch norm"
                 Teacher =

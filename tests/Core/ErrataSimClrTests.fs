@@ -93,8 +93,7 @@ let tests =
             }
 
             test "erratum 2: with the positive left out of the denominator, the loss is no cross entropy" {
-                // The first view's image lies far from its partner: −log of a probability is never below 0, theirs is.
-                let z =
+                let near =
                     [|
                         [| 1.; 0.; 0. |]
                         [| -1.; 0.1; 0. |]
@@ -112,9 +111,8 @@ let tests =
                     (ours solved)
                     "equal only where views are equal"
 
-                // What is left out costs nothing: a worse positive is charged less than the paper charges it.
-                Expect.isLessThan (abs (wronglyExcluded z - ours z)) 0.1 "close where positives are close"
-                let apart = [| z[0]; z[1]; z[1]; z[0] |]
+                Expect.isLessThan (abs (wronglyExcluded near - ours near)) 0.1 "close where positives are close"
+                let apart = [| near[0]; near[1]; near[1]; near[0] |]
                 Expect.isGreaterThan (abs (wronglyExcluded apart - ours apart)) 0.1 "and not where they are far"
             }
 

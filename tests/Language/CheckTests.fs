@@ -228,6 +228,48 @@ let private mistakes =
         "table \"t\".Setting.Data",
         "CIFAR-10"
 
+        "patches larger than the cells of the view",
+        comparison
+            [
+                Run.ofExperiment
+                    {
+                        Name = "jigsaw"
+                        Setting = Samples.setting
+                        Augment = patches 20 1 Samples.view
+                        Method = Jigsaw.CpuCifar
+                    }
+            ],
+        "Augment",
+        "patches of 20 pixels"
+
+        "a chroma stride that does not divide the view",
+        comparison
+            [
+                Run.ofExperiment
+                    {
+                        Name = "colorization"
+                        Setting = Samples.setting
+                        Augment = lab 5 Samples.view
+                        Method = Colorization.CpuCifar
+                    }
+            ],
+        "Augment",
+        "stride"
+
+        "large crops of two sizes",
+        comparison
+            [
+                Run.ofExperiment
+                    {
+                        Name = "dino"
+                        Setting = Samples.setting
+                        Augment = multiCropOf Samples.view [ CropTo(24, 0.2, 1.0) ] Samples.view 2
+                        Method = Dino.CpuCifar
+                    }
+            ],
+        "Augment",
+        "equal sizes"
+
         "a column that a row is not scored by",
         Samples.recipe "r" [ Table.compare "t" [ Run.ofExperiment Samples.simclr ] [ KnnVote 3 ] ],
         "table \"t\"",
