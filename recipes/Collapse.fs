@@ -16,11 +16,12 @@ let setting =
 let private run (entrant: CpuScale.Entrant) =
     entrant.Run setting |> Run.stopAtCollapse
 
-let private two name (method: IMethod<SslResearch.Core.Views.TwoViews>) =
-    CpuScale.entrant name 0.12 (twoViews CpuScale.view) method |> run
+/// The same rate as the method it is taken from.
+let private two name (whole: CpuScale.Entrant) (method: IMethod<SslResearch.Core.Views.TwoViews>) =
+    CpuScale.entrant name whole.Rate CpuScale.two method |> run
 
 let private crops name (method: IMethod<SslResearch.Core.Views.MultiCrop>) =
-    CpuScale.entrant name 0.12 CpuScale.crops method |> run
+    CpuScale.entrant name CpuScale.dino.Rate CpuScale.crops method |> run
 
 let recipe =
     {
@@ -35,11 +36,12 @@ let recipe =
                         run CpuScale.simsiam
                         two
                             "SimSiam without stop-gradient"
+                            CpuScale.simsiam
                             { SimSiam.CpuCifar with
                                 StopGradient = false
                             }
                         run CpuScale.byol
-                        two "BYOL without predictor" { Byol.CpuCifar with Predictor = None }
+                        two "BYOL without predictor" CpuScale.byol { Byol.CpuCifar with Predictor = None }
                         run CpuScale.dino
                         crops "DINO without centring" { Dino.CpuCifar with Centring = false }
                         crops
@@ -56,7 +58,7 @@ let recipe =
                             }
 
                         run CpuScale.vicreg
-                        two "VICReg without variance term" { VicReg.CpuCifar with Variance = 0. }
+                        two "VICReg without variance term" CpuScale.vicreg { VicReg.CpuCifar with Variance = 0. }
                     ]
                     setting.Protocols
             ]

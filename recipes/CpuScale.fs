@@ -58,24 +58,25 @@ let entrant name rate (augment: IAugmentation<'Views>) (method: IMethod<'Views>)
                     }
     }
 
+// Rates and presets: recipe search-cifar10-cpu.
 let rotation = entrant "rotation" 0.12 turned Rotation.CpuCifar
 let jigsaw = entrant "jigsaw" 0.12 puzzle Jigsaw.CpuCifar
 let colorization = entrant "colorization" 0.12 colours Colorization.CpuCifar
 
-let regression = entrant "colorization, regression" 0.12 colours Colorization.CpuCifarRegression
+let regression = entrant "colorization, regression" 0.03 colours Colorization.CpuCifarRegression
 
-let swav = entrant "SwAV" 0.12 crops Swav.CpuCifar
-let dino = entrant "DINO" 0.12 crops Dino.CpuCifar
+let swav = entrant "SwAV" 0.24 crops Swav.CpuCifar
+let dino = entrant "DINO" 0.24 crops Dino.CpuCifar
 let simclr = entrant "SimCLR" 0.12 two SimClr.CpuCifar
 let mocoV1 = entrant "MoCo v1" 0.12 two Moco.CpuCifarV1
 let mocoV2 = entrant "MoCo v2" 0.12 two Moco.CpuCifarV2
 let mocoV3 = entrant "MoCo v3" 0.12 two MocoV3.CpuCifar
 let nnclr = entrant "NNCLR" 0.12 two NnClr.CpuCifar
 let byol = entrant "BYOL" 0.12 two Byol.CpuCifar
-let simsiam = entrant "SimSiam" 0.12 two SimSiam.CpuCifar
-let barlow = entrant "Barlow Twins" 0.12 two BarlowTwins.CpuCifar
-let vicreg = entrant "VICReg" 0.12 two VicReg.CpuCifar
-let lejepa = entrant "LeJEPA" 0.12 two LeJepa.CpuCifar
+let simsiam = entrant "SimSiam" 0.24 two SimSiam.CpuCifar
+let barlow = entrant "Barlow Twins" 0.01 two BarlowTwins.CpuCifar
+let vicreg = entrant "VICReg" 0.24 two VicReg.CpuCifar
+let lejepa = entrant "LeJEPA" 0.06 two LeJepa.CpuCifar
 
 /// All of them, in the order of tables.
 let entrants =

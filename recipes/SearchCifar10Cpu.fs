@@ -22,25 +22,23 @@ let private at rates (entrant: CpuScale.Entrant) =
             entrant.At(rate, setting)
     ]
 
-/// A shorter embedding, whose correlations 256 images can tell.
-let private barlow128 =
+let private barlow512 =
     CpuScale.entrant
-        "Barlow Twins, 128 outputs, λ 0.02"
+        "Barlow Twins, 512 outputs, λ 0.005"
         0.03
         CpuScale.two
         { BarlowTwins.CpuCifar with
-            Lambda = 0.02
+            Lambda = 0.005
             Projection =
                 Deep
                     {
                         Hidden = [ 512 ]
-                        Output = 128
+                        Output = 512
                         BatchNorm = true
                         OutputNorm = NoNorm
                     }
         }
 
-/// Teachers that follow faster: a training of two thousand steps is over before slow ones have moved.
 let private byolFaster =
     CpuScale.entrant
         "BYOL, momentum 0.95"
@@ -50,8 +48,8 @@ let private byolFaster =
             StartMomentum = 0.95
         }
 
-let private dinoFaster =
-    CpuScale.entrant "DINO, momentum 0.95" 0.24 CpuScale.crops { Dino.CpuCifar with Momentum = 0.95 }
+let private dinoSlower =
+    CpuScale.entrant "DINO, momentum 0.99" 0.24 CpuScale.crops { Dino.CpuCifar with Momentum = 0.99 }
 
 let recipe =
     {
@@ -63,15 +61,15 @@ let recipe =
                     "Two epochs, scored on held-out training images"
                     [
                         yield! CpuScale.simclr |> at [ 0.12; 0.24 ]
-                        yield! CpuScale.barlow |> at [ 0.03; 0.06; 0.12 ]
+                        yield! barlow512 |> at [ 0.03; 0.06; 0.12 ]
                         yield! CpuScale.byol |> at [ 0.03; 0.06; 0.12 ]
                         yield! CpuScale.simsiam |> at [ 0.06; 0.12; 0.24; 0.48 ]
-                        yield! CpuScale.dino |> at [ 0.06; 0.12; 0.24 ]
+                        yield! dinoSlower |> at [ 0.06; 0.12; 0.24 ]
                         yield! CpuScale.vicreg |> at [ 0.06; 0.24 ]
                         yield! CpuScale.lejepa |> at [ 0.06; 0.24 ]
-                        yield! barlow128 |> at [ 0.01; 0.03 ]
+                        yield! CpuScale.barlow |> at [ 0.01; 0.03 ]
                         yield! byolFaster |> at [ 0.12; 0.24; 0.48 ]
-                        yield! dinoFaster |> at [ 0.24; 0.48 ]
+                        yield! CpuScale.dino |> at [ 0.24; 0.48 ]
                         yield! CpuScale.swav |> at [ 0.06; 0.24 ]
                         yield! CpuScale.mocoV1 |> at [ 0.12; 0.24 ]
                         yield! CpuScale.mocoV2 |> at [ 0.12; 0.24 ]
