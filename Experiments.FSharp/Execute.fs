@@ -194,7 +194,7 @@ module Execute =
         | Some Verdict.Learned -> "learned"
         | Some Verdict.AtChance -> "at chance"
         | Some Verdict.Collapsed -> "collapsed (equal embeddings)"
-        | Some Verdict.CollapsedDimensions -> "collapsed (one dimension)"
+        | Some Verdict.CollapsedDimensions -> "collapsed (few dimensions)"
         | Some Verdict.CollapsedUniform -> "collapsed (uniform assignments)"
         | Some Verdict.CollapsedToOne -> "collapsed (one prototype)"
         | Some Verdict.Diverged -> "diverged"

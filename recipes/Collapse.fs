@@ -1,5 +1,5 @@
 /// What keeps methods without negatives from collapsing, taken away piece by piece: each training is ended as soon as it is found
-/// collapsed, and its verdict names the kind.
+/// collapsed, and its verdict names the kind. What is whole beside it runs with one seed, for its verdict alone.
 module Recipes.Collapse
 
 open SslResearch
@@ -13,15 +13,18 @@ let setting =
         Seeds = [ 0; 1; 2 ]
     }
 
-let private run (entrant: CpuScale.Entrant) =
+let private whole (entrant: CpuScale.Entrant) =
+    entrant.Run { setting with Seeds = [ 0 ] } |> Run.stopAtCollapse
+
+let private broken (entrant: CpuScale.Entrant) =
     entrant.Run setting |> Run.stopAtCollapse
 
 /// The same rate as the method it is taken from.
-let private two name (whole: CpuScale.Entrant) (method: IMethod<SslResearch.Core.Views.TwoViews>) =
-    CpuScale.entrant name whole.Rate CpuScale.two method |> run
+let private two name (model: CpuScale.Entrant) (method: IMethod<SslResearch.Core.Views.TwoViews>) =
+    CpuScale.entrant name model.Rate CpuScale.two method |> broken
 
 let private crops name (method: IMethod<SslResearch.Core.Views.MultiCrop>) =
-    CpuScale.entrant name CpuScale.dino.Rate CpuScale.crops method |> run
+    CpuScale.entrant name CpuScale.dino.Rate CpuScale.crops method |> broken
 
 let recipe =
     {
@@ -33,16 +36,16 @@ let recipe =
                     "Collapse"
                     [
                         Run.randomInit setting
-                        run CpuScale.simsiam
+                        whole CpuScale.simsiam
                         two
                             "SimSiam without stop-gradient"
                             CpuScale.simsiam
                             { SimSiam.CpuCifar with
                                 StopGradient = false
                             }
-                        run CpuScale.byol
+                        whole CpuScale.byol
                         two "BYOL without predictor" CpuScale.byol { Byol.CpuCifar with Predictor = None }
-                        run CpuScale.dino
+                        whole CpuScale.dino
                         crops "DINO without centring" { Dino.CpuCifar with Centring = false }
                         crops
                             "DINO without sharpening"
@@ -57,7 +60,7 @@ let recipe =
                                 Sharpening = false
                             }
 
-                        run CpuScale.vicreg
+                        whole CpuScale.vicreg
                         two "VICReg without variance term" CpuScale.vicreg { VicReg.CpuCifar with Variance = 0. }
                     ]
                     setting.Protocols

@@ -11,20 +11,23 @@ public static class Diagnostics
     /// <summary>Rows that a report looks at; more are thinned out evenly.</summary>
     public const int LargestSample = 512;
 
-    /// <summary>A run whose last deviation is below this has collapsed: a tenth of what evenly spread embeddings have.</summary>
-    public const double CollapsedDeviation = 0.1;
+    /// <summary>A run whose last deviation is below this has collapsed: a fifth of what evenly spread embeddings have.</summary>
+    public const double CollapsedDeviation = 0.2;
 
     /// <summary>A run whose embeddings have an effective rank below this fills no more than about one dimension.</summary>
     public const double CollapsedRank = 2;
 
+    /// <summary>The same as a part of the largest rank there could be: embeddings that fill less of their space have collapsed into a few dimensions.</summary>
+    public const double CollapsedRankPart = 0.01;
+
     /// <summary>Mean entropy of assignments, as a part of ln K, above which they are uniform.</summary>
-    public const double UniformEntropy = 0.999;
+    public const double UniformEntropy = 0.995;
 
     /// <summary>Entropy of the mean assignment, as a part of ln K, below which all images go to one prototype.</summary>
-    public const double OneEntropy = 0.05;
+    public const double OneEntropy = 0.1;
 
     /// <summary>Reports in a row (of some 200 a training) that must show a collapse before it counts as established.</summary>
-    public const int EstablishedReports = 10;
+    public const int EstablishedReports = 6;
 
     /// <summary>A loss must fall below chance by this part of it (of 1, where chance is smaller) to count as having left it.</summary>
     public const double ChanceMargin = 0.01;
@@ -101,7 +104,8 @@ public static class Diagnostics
         }
 
         var collapse = Collapse(new ReportPoint(
-            0, 0, 0, 0, Tail(history, p => p.Deviation), Tail(history, p => p.RankMe), Tail(history, p => p.AssignmentEntropy), Tail(history, p => p.UsageEntropy)));
+            0, 0, 0, 0, Tail(history, p => p.Deviation), Tail(history, p => p.RankMe), Tail(history, p => p.AssignmentEntropy), Tail(history, p => p.UsageEntropy),
+            Tail(history, p => p.Dimensions)));
         return collapse
             ?? (levels?.Chance is { } chance && Tail(history, p => p.Loss) > chance - (ChanceMargin * Math.Max(1, Math.Abs(chance)))
                 ? Verdict.AtChance
@@ -129,7 +133,7 @@ public static class Diagnostics
         p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
         : p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
         : !(p.Deviation >= CollapsedDeviation) ? Verdict.Collapsed
-        : !(p.RankMe >= CollapsedRank) ? Verdict.CollapsedDimensions
+        : !(p.RankMe >= CollapsedRank) || p.RankMe < CollapsedRankPart * p.Dimensions ? Verdict.CollapsedDimensions
         : null;
 
     /// <summary>Mean over the last tenth of the reports; NaN without any.</summary>

@@ -30,7 +30,7 @@ public enum Verdict
     /// <summary>Embeddings of all views are (nearly) equal.</summary>
     Collapsed,
 
-    /// <summary>Embeddings differ, but along (nearly) one dimension.</summary>
+    /// <summary>Embeddings differ, but along few of their dimensions.</summary>
     CollapsedDimensions,
 
     /// <summary>The teacher assigns every image (nearly) uniformly to all prototypes.</summary>

@@ -15,8 +15,8 @@ namespace SslResearch.Core.Training;
 internal sealed class TrainState<TViews> : IDisposable
     where TViews : class, IViews
 {
-    private const string Format = "sslr checkpoint 2";
-    private const int HistoryColumns = 8;
+    private const string Format = "sslr checkpoint 3";
+    private const int HistoryColumns = 9;
 
     private readonly ISslMethod<TViews> method;
     private readonly TrainOptions options;
@@ -66,7 +66,7 @@ internal sealed class TrainState<TViews> : IDisposable
         using var scope = torch.NewDisposeScope();
         using var noGrad = torch.no_grad();
         var history = torch.tensor(
-            History.SelectMany(p => new[] { p.Step, p.Epoch, p.Loss, p.Rate, p.Deviation, p.RankMe, p.AssignmentEntropy, p.UsageEntropy }).ToArray(), [History.Count, HistoryColumns], torch.float64);
+            History.SelectMany(p => new[] { p.Step, p.Epoch, p.Loss, p.Rate, p.Deviation, p.RankMe, p.AssignmentEntropy, p.UsageEntropy, p.Dimensions }).ToArray(), [History.Count, HistoryColumns], torch.float64);
         CheckpointFile.Write(
             options.Folder,
             Step,
@@ -117,7 +117,7 @@ internal sealed class TrainState<TViews> : IDisposable
 
         var values = checkpoint.Read("history").data<double>().ToArray();
         History.Clear();
-        History.AddRange(values.Chunk(HistoryColumns).Select(c => new ReportPoint((long)c[0], (int)c[1], c[2], c[3], c[4], c[5], c[6], c[7])));
+        History.AddRange(values.Chunk(HistoryColumns).Select(c => new ReportPoint((long)c[0], (int)c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])));
         Step = checkpoint.Step;
         Optimiser.Steps = Step;
         Seconds = double.Parse(Text("seconds"), CultureInfo.InvariantCulture);

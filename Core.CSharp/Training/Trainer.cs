@@ -314,7 +314,7 @@ public static class Trainer
             var sample = Diagnostics.Sample(output.Embedding);
             var (assignment, usage) = output.Assignment is { } rows ? Diagnostics.Entropies(rows) : (double.NaN, double.NaN);
             var point = new ReportPoint(
-                state.Step, epoch, lastLoss, rate, Diagnostics.Deviation(sample), Diagnostics.RankMe(sample), assignment, usage);
+                state.Step, epoch, lastLoss, rate, Diagnostics.Deviation(sample), Diagnostics.RankMe(sample), assignment, usage, Math.Min(sample.size(0), sample.size(1)));
             state.History.Add(point);
             log.Report(point, Tell(point), secondsBefore + clock.Elapsed.TotalSeconds);
         }

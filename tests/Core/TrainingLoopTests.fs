@@ -452,7 +452,7 @@ let private diagnostics =
                         "the other Gram matrix"
                 }
 
-            test "every kind of collapse has its verdict, and is established by ten reports" {
+            test "every kind of collapse has its verdict, and is established by six reports" {
                 let levels = LossLevels(Nullable 5., Nullable())
 
                 let healthy = ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.4, 0.95)
@@ -462,6 +462,8 @@ let private diagnostics =
                         Verdict.Learned, healthy
                         Verdict.Collapsed, ReportPoint(0L, 0, 1., 0.1, 0.02, 20., 0.4, 0.95)
                         Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 1.2, 0.4, 0.95)
+                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 512.)
+                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 256.)
                         Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.9999, 1.)
                         Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.001, 0.002)
                         Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20.)
@@ -482,14 +484,15 @@ let private diagnostics =
                                     p.Deviation,
                                     p.RankMe,
                                     p.AssignmentEntropy,
-                                    p.UsageEntropy
+                                    p.UsageEntropy,
+                                    p.Dimensions
                                 )
                         |]
 
                     Expect.equal (Diagnostics.Judge(history, levels)) verdict $"{last}"
                     let collapsed = verdict <> Verdict.Learned && verdict <> Verdict.AtChance
                     Expect.equal (Diagnostics.IsEstablished history) collapsed $"established: {last}"
-                    Expect.isFalse (Diagnostics.IsEstablished history[..33]) $"nine reports are too few: {last}"
+                    Expect.isFalse (Diagnostics.IsEstablished history[..29]) $"five reports are too few: {last}"
                     let since = Diagnostics.CollapsedSince history
                     Expect.equal since (if collapsed then Nullable 26L else Nullable()) $"since: {last}"
             }
