@@ -47,8 +47,12 @@ public sealed class VicReg : ISslMethod<TwoViews>
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, torch.Tensor> State { get; } = new Dictionary<string, torch.Tensor>();
 
-    /// <summary>Chance: the best that views which say nothing of each other can reach. Collapsed: both hinges in full.</summary>
-    public LossLevels Levels(int batchSize) => new(VicRegLoss.Chance(options.Terms), VicRegLoss.Collapsed(options.Terms));
+    /// <summary>
+    /// Chance: the best that views which say nothing of each other can reach; none without the variance term, for that is collapse. Collapsed: both
+    /// hinges in full.
+    /// </summary>
+    public LossLevels Levels(int batchSize) =>
+        new(options.Terms.Variance > 0 ? VicRegLoss.Chance(options.Terms) : null, VicRegLoss.Collapsed(options.Terms));
 
     /// <inheritdoc/>
     public StepOutput Forward(TwoViews views, in StepContext context)

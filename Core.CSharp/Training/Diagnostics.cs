@@ -11,14 +11,20 @@ public static class Diagnostics
     /// <summary>Rows that a report looks at; more are thinned out evenly.</summary>
     public const int LargestSample = 512;
 
-    /// <summary>A run whose last deviation is below this has collapsed: a fifth of what evenly spread embeddings have.</summary>
-    public const double CollapsedDeviation = 0.2;
+    /// <summary>A run whose last deviation is below this has collapsed: a quarter of what evenly spread embeddings have.</summary>
+    public const double CollapsedDeviation = 0.25;
 
     /// <summary>A run whose embeddings have an effective rank below this fills no more than about one dimension.</summary>
     public const double CollapsedRank = 2;
 
     /// <summary>The same as a part of the largest rank there could be: embeddings that fill less of their space have collapsed into a few dimensions.</summary>
-    public const double CollapsedRankPart = 0.01;
+    public const double CollapsedRankPart = 0.02;
+
+    /// <summary>
+    /// A loss that has come this near to its collapsed value, as a part of its distance at the first report, is that of equal embeddings;
+    /// for losses that fall when embeddings become equal.
+    /// </summary>
+    public const double CollapsedLossPart = 0.02;
 
     /// <summary>Mean entropy of assignments, as a part of ln K, above which they are uniform.</summary>
     public const double UniformEntropy = 0.995;
@@ -103,9 +109,17 @@ public static class Diagnostics
             return Verdict.Untrained;
         }
 
-        var collapse = Collapse(new ReportPoint(
-            0, 0, 0, 0, Tail(history, p => p.Deviation), Tail(history, p => p.RankMe), Tail(history, p => p.AssignmentEntropy), Tail(history, p => p.UsageEntropy),
-            Tail(history, p => p.Dimensions)));
+        var tail = new ReportPoint(
+            0,
+            0,
+            Tail(history, p => p.Loss),
+            0,
+            Tail(history, p => p.Deviation),
+            Tail(history, p => p.RankMe),
+            Tail(history, p => p.AssignmentEntropy),
+            Tail(history, p => p.UsageEntropy),
+            Tail(history, p => p.Dimensions));
+        var collapse = Collapse(tail, history[0], levels);
         return collapse
             ?? (levels?.Chance is { } chance && Tail(history, p => p.Loss) > chance - (ChanceMargin * Math.Max(1, Math.Abs(chance)))
                 ? Verdict.AtChance
@@ -113,14 +127,14 @@ public static class Diagnostics
     }
 
     /// <summary>Whether the last <see cref="EstablishedReports"/> reports are all collapsed.</summary>
-    internal static bool IsEstablished(IReadOnlyList<ReportPoint> history) =>
-        history.Count >= EstablishedReports && history.Skip(history.Count - EstablishedReports).All(p => Collapse(p) is not null);
+    internal static bool IsEstablished(IReadOnlyList<ReportPoint> history, LossLevels? levels) =>
+        history.Count >= EstablishedReports && history.Skip(history.Count - EstablishedReports).All(p => Collapse(p, history[0], levels) is not null);
 
     /// <summary>Step of the first report of the collapsed stretch that the history ends with; null where it does not end with one.</summary>
-    internal static long? CollapsedSince(IReadOnlyList<ReportPoint> history)
+    internal static long? CollapsedSince(IReadOnlyList<ReportPoint> history, LossLevels? levels)
     {
         long? since = null;
-        for (var i = history.Count - 1; i >= 0 && Collapse(history[i]) is not null; i--)
+        for (var i = history.Count - 1; i >= 0 && Collapse(history[i], history[0], levels) is not null; i--)
         {
             since = history[i].Step;
         }
@@ -129,12 +143,16 @@ public static class Diagnostics
     }
 
     /// <summary>The kind of collapse that one report shows, what is known most exactly first; null for none.</summary>
-    private static Verdict? Collapse(in ReportPoint p) =>
+    private static Verdict? Collapse(in ReportPoint p, in ReportPoint first, LossLevels? levels) =>
         p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
         : p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
-        : !(p.Deviation >= CollapsedDeviation) ? Verdict.Collapsed
+        : !(p.Deviation >= CollapsedDeviation) || IsCollapsedLoss(p.Loss, first.Loss, levels) ? Verdict.Collapsed
         : !(p.RankMe >= CollapsedRank) || p.RankMe < CollapsedRankPart * p.Dimensions ? Verdict.CollapsedDimensions
         : null;
+
+    private static bool IsCollapsedLoss(double loss, double first, LossLevels? levels) =>
+        levels?.Collapsed is { } collapsed && !(levels.Chance <= collapsed) && first > collapsed
+        && Math.Abs(loss - collapsed) <= CollapsedLossPart * (first - collapsed);
 
     /// <summary>Mean over the last tenth of the reports; NaN without any.</summary>
     internal static double Tail(IReadOnlyList<ReportPoint> history, Func<ReportPoint, double> field) =>

@@ -66,7 +66,7 @@ public static class Trainer
         var levels = method.Levels(options.BatchSize);
         if (state.Step < total)
         {
-            using var loop = new Loop<TViews>(method, data, augmenter, options, device, state, total, progress, notes);
+            using var loop = new Loop<TViews>(method, data, augmenter, options, device, state, total, levels, progress, notes);
             var end = loop.Run(stop);
             return Outcome(state, options, levels, end, total, notes);
         }
@@ -84,7 +84,7 @@ public static class Trainer
         return new TrainOutcome(
             end, verdict, state.Step, Diagnostics.Tail(state.History, p => p.Loss), levels, last.Deviation, last.RankMe, state.Seconds, speed, PeakMemory())
         {
-            CollapsedSince = Diagnostics.CollapsedSince(state.History),
+            CollapsedSince = Diagnostics.CollapsedSince(state.History, levels),
             Budget = total,
             Notes = notes,
         };
@@ -158,6 +158,7 @@ public static class Trainer
         torch.Device device,
         TrainState<TViews> state,
         long total,
+        LossLevels? levels,
         IProgress<StepReport>? progress,
         List<string> notes) : IDisposable
         where TViews : class, IViews
@@ -194,7 +195,7 @@ public static class Trainer
             clock.Start();
             while (state.Step < total)
             {
-                if (options.StopAtCollapse && Diagnostics.IsEstablished(state.History))
+                if (options.StopAtCollapse && Diagnostics.IsEstablished(state.History, levels))
                 {
                     return Saved(TrainEnd.Collapsed);
                 }

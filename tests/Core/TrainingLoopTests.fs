@@ -453,7 +453,7 @@ let private diagnostics =
                 }
 
             test "every kind of collapse has its verdict, and is established by six reports" {
-                let levels = LossLevels(Nullable 5., Nullable())
+                let levels = LossLevels(Nullable 5., Nullable 0.)
 
                 let healthy = ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.4, 0.95)
 
@@ -462,8 +462,9 @@ let private diagnostics =
                         Verdict.Learned, healthy
                         Verdict.Collapsed, ReportPoint(0L, 0, 1., 0.1, 0.02, 20., 0.4, 0.95)
                         Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 1.2, 0.4, 0.95)
-                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 512.)
-                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 256.)
+                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 256.01)
+                        Verdict.Collapsed, ReportPoint(0L, 0, 0.019, 0.1, 0.9, 20., 0.4, 0.95)
+                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 250.)
                         Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.9999, 1.)
                         Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.001, 0.002)
                         Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20.)
@@ -491,9 +492,13 @@ let private diagnostics =
 
                     Expect.equal (Diagnostics.Judge(history, levels)) verdict $"{last}"
                     let collapsed = verdict <> Verdict.Learned && verdict <> Verdict.AtChance
-                    Expect.equal (Diagnostics.IsEstablished history) collapsed $"established: {last}"
-                    Expect.isFalse (Diagnostics.IsEstablished history[..29]) $"five reports are too few: {last}"
-                    let since = Diagnostics.CollapsedSince history
+                    Expect.equal (Diagnostics.IsEstablished(history, levels)) collapsed $"established: {last}"
+
+                    Expect.isFalse
+                        (Diagnostics.IsEstablished(history[..29], levels))
+                        $"five reports are too few: {last}"
+
+                    let since = Diagnostics.CollapsedSince(history, levels)
                     Expect.equal since (if collapsed then Nullable 26L else Nullable()) $"since: {last}"
             }
 
