@@ -18,7 +18,7 @@ public static class Diagnostics
     public const double CollapsedRank = 2;
 
     /// <summary>The same as a part of the largest rank there could be: embeddings that fill less of their space have collapsed into a few dimensions.</summary>
-    public const double CollapsedRankPart = 0.02;
+    public const double CollapsedRankPart = 0.03;
 
     /// <summary>
     /// A loss that has come this near to its collapsed value, as a part of its distance at the first report, is that of equal embeddings;

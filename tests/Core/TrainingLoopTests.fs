@@ -462,9 +462,9 @@ let private diagnostics =
                         Verdict.Learned, healthy
                         Verdict.Collapsed, ReportPoint(0L, 0, 1., 0.1, 0.02, 20., 0.4, 0.95)
                         Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 1.2, 0.4, 0.95)
-                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 256.01)
+                        Verdict.CollapsedDimensions, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 170.)
                         Verdict.Collapsed, ReportPoint(0L, 0, 0.019, 0.1, 0.9, 20., 0.4, 0.95)
-                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 250.)
+                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 160.)
                         Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.9999, 1.)
                         Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.001, 0.002)
                         Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20.)
