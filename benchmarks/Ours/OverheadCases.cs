@@ -1,6 +1,7 @@
 extern alias language;
 
 using Recipes;
+using TorchSharp;
 using Language = language::SslResearch;
 
 namespace SslResearch.Benchmarks;
@@ -12,7 +13,7 @@ internal static class OverheadCases
     {
         ["rotation"] = s => OverheadSide.Of(Language.Rotation.CpuCifar, CpuScale.turned, s),
         ["jigsaw"] = s => OverheadSide.Of(Language.Jigsaw.CpuCifar, CpuScale.puzzle, s),
-        ["colorization"] = s => OverheadSide.Of(Language.Colorization.CpuCifar, CpuScale.colours, s, v => v.Lightness.expand(-1, 3, -1, -1)),
+        ["colorization"] = s => OverheadSide.Of(Language.Colorization.CpuCifar, CpuScale.colours, s, v => ("encoder", v.Lightness.expand(-1, 3, -1, -1))),
         ["SimCLR"] = s => OverheadSide.Of(Language.SimClr.CpuCifar, CpuScale.two, s),
         ["MoCo v1"] = s => OverheadSide.Of(Language.Moco.CpuCifarV1, CpuScale.two, s),
         ["MoCo v2"] = s => OverheadSide.Of(Language.Moco.CpuCifarV2, CpuScale.two, s),
@@ -21,7 +22,7 @@ internal static class OverheadCases
         ["SwAV"] = s => OverheadSide.Of(Language.Swav.CpuCifar, CpuScale.crops, s),
         ["BYOL"] = s => OverheadSide.Of(Language.Byol.CpuCifar, CpuScale.two, s),
         ["SimSiam"] = s => OverheadSide.Of(Language.SimSiam.CpuCifar, CpuScale.two, s),
-        ["DINO"] = s => OverheadSide.Of(Language.Dino.CpuCifar, CpuScale.crops, s),
+        ["DINO"] = s => OverheadSide.Of(Language.Dino.CpuCifar, CpuScale.crops, s, v => ("head", torch.randn(v.CropCount * v.Count, 128).requires_grad_())),
         ["Barlow Twins"] = s => OverheadSide.Of(Language.BarlowTwins.CpuCifar, CpuScale.two, s),
         ["VICReg"] = s => OverheadSide.Of(Language.VicReg.CpuCifar, CpuScale.two, s),
         ["LeJEPA"] = s => OverheadSide.Of(Language.LeJepa.CpuCifar, CpuScale.two, s),

@@ -25,9 +25,9 @@ internal static class OverheadSide
     /// <param name="description">The method.</param>
     /// <param name="augmentation">Its views.</param>
     /// <param name="seconds">Time to measure.</param>
-    /// <param name="mapped">What the encoder's feature map is asked of, where a method asks for that: such a pass goes by no hook.</param>
+    /// <param name="unhooked">Passes of trained networks that go by no hook, by prefix and input: feature maps, heads that are asked in parts.</param>
     public static Measurement Of<TViews>(
-        Language.IMethod<TViews> description, Language.IAugmentation<TViews> augmentation, double seconds, Func<TViews, Tensor>? mapped = null)
+        Language.IMethod<TViews> description, Language.IAugmentation<TViews> augmentation, double seconds, Func<TViews, (string Prefix, Tensor Input)>? unhooked = null)
         where TViews : class, IViews
     {
         using var store = Images.Open(32);
@@ -60,9 +60,11 @@ internal static class OverheadSide
         }
 
         using var recording = Recording.Of(method, Step);
-        if (mapped is not null)
+        if (unhooked is not null)
         {
-            recording.Add((nn.Module<Tensor, Tensor>)method.Trained[0].Module, mapped(views), withGradient: true);
+            using var scope = NewDisposeScope();
+            var (prefix, input) = unhooked(views);
+            recording.Add((nn.Module<Tensor, Tensor>)method.Trained.Single(t => t.Prefix == prefix).Module, input, withGradient: true);
         }
 
         recording.Replay(); // gradients and caches are there from here on
