@@ -197,6 +197,19 @@ module Projection =
                 yield! Problem.atLeast 1 "Output" o.Output
             ]
 
+    /// A predictor puts out vectors as long as the projection's.
+    let predictorProblems projection predictor =
+        [
+            yield! problems predictor
+
+            if projection <> NoProjection then
+                let z = outputs 0 projection
+                let p = outputs z predictor
+
+                yield!
+                    Problem.unless (p = z) "" $"{p} outputs for a projection of {z}" $"Give the predictor {z} outputs"
+        ]
+
 /// A method's place in the catalogue.
 type MethodEntry =
     {

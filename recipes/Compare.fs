@@ -29,8 +29,6 @@ let setting =
         Seeds = [ 0; 1; 2 ]
     }
 
-let simclr = CpuScale.simclr
-
 let supervised =
     CpuScale.entrant "supervised" 0.12 (labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]) Supervised
 

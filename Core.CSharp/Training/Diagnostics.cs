@@ -100,7 +100,7 @@ public static class Diagnostics
     /// <summary>
     /// The verdict on a history of reports: a kind of collapse if the mean diagnostics of its last tenth say so, at chance if the mean loss of its
     /// last tenth has not left the chance level by <see cref="ChanceMargin"/>, else learned.
-    /// The loss says nothing of collapse by itself: SimSiam's collapsed value is also its best one.
+    /// A low loss alone is no collapse, since SimSiam's collapsed value is also its best one; only one that has all but reached that value is.
     /// </summary>
     internal static Verdict Judge(IReadOnlyList<ReportPoint> history, LossLevels? levels)
     {

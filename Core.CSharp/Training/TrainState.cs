@@ -97,7 +97,13 @@ internal sealed class TrainState<TViews> : IDisposable
             ? text
             : throw new TrainException($"The checkpoint of step {checkpoint.Step} in {options.Folder} lacks '{key}': it was not written by this program. Use another folder.");
 
-        if (Text("format") != Format || Text("identity") != identity)
+        if (Text("format") != Format)
+        {
+            throw new TrainException(
+                $"The checkpoint of step {checkpoint.Step} in {options.Folder} has the form '{Text("format")}', this program writes '{Format}': another version wrote it. Use another folder, or delete this one.");
+        }
+
+        if (Text("identity") != identity)
         {
             throw new TrainException(
                 $"{options.Folder} holds a checkpoint of another run: {RunIdentity.Difference(Text("identity"), identity)}. Use another folder, or delete this one.");

@@ -109,18 +109,9 @@ type NnClr =
                 yield! Problem.atLeast 1 "QueueSize" m.QueueSize
                 yield! Problem.positive "Temperature" m.Temperature
                 yield! Projection.problems m.Projection |> Problem.within "Projection"
-                yield! Projection.problems m.Predictor |> Problem.within "Predictor"
-
-                if m.Projection <> NoProjection then
-                    let z = Projection.outputs 0 m.Projection
-                    let p = Projection.outputs z m.Predictor
-
-                    yield!
-                        Problem.unless
-                            (p = z)
-                            "Predictor"
-                            $"{p} outputs for a projection of {z}"
-                            $"Give the predictor {z} outputs"
+                yield!
+                    Projection.predictorProblems m.Projection m.Predictor
+                    |> Problem.within "Predictor"
             ]
 
     static member Entry =
