@@ -4,9 +4,6 @@ open SslResearch.Core.Augment
 open SslResearch.Core.Data
 open SslResearch.Core.Views
 
-/// Constants of the last step of every view, per channel, for values scaled to 0 … 1: (x - mean) / std.
-type Normalisation = { Mean: float list; Std: float list }
-
 /// How images become the batches that a method learns from. `'Views` is the batch type itself, so that an augmentation and
 /// a method that do not fit each other do not compile.
 type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
@@ -21,6 +18,11 @@ type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
 
     /// The same augmentation with other operations for each of `Views`, in that order.
     abstract WithViews: Op list list -> IAugmentation<'Views>
+
+/// An augmentation whose images are not those of the setting: training takes its views from this data, evaluation stays with the
+/// setting's.
+type ITrainsOn =
+    abstract Data: Data
 
 [<RequireQualifiedAccess>]
 module Augmentation =

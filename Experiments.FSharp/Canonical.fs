@@ -73,6 +73,7 @@ module Canonical =
         | :? sbyte
         | :? decimal -> add path ((value :?> IFormattable).ToString(null, CultureInfo.InvariantCulture))
         | :? Enum -> add path (value.ToString())
+        | :? ITrainedRun as run -> add path $"run {run.Id}"
         | _ ->
             let t = value.GetType()
 

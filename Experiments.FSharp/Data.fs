@@ -1,5 +1,8 @@
 namespace SslResearch
 
+/// Constants of the last step of every view, per channel, for values scaled to 0 … 1: (x - mean) / std.
+type Normalisation = { Mean: float list; Std: float list }
+
 /// The procedural dataset: rendered by our code, needs no download.
 type ShapesData =
     {

@@ -66,9 +66,18 @@ module Execute =
     /// Points of a stored training curve.
     let private curvePoints = 60
 
-    /// Run and seed pairs that a recipe asks for under these options: every run with its first seed, then with its second, and
-    /// so on, so that the table fills from the start and its intervals narrow later.
+    /// Run and seed pairs that a recipe asks for under these options, after those that they build on: every run with its first
+    /// seed, then with its second, and so on, so that the table fills from the start and its intervals narrow later.
     let tasks (recipe: Recipe) (options: RunOptions) : (Run * int) list =
+        let all = Recipe.runs recipe
+
+        let rec withNeeds (run: Run) =
+            Set.unionMany [ yield Set.singleton run.Id; yield! List.map withNeeds run.Needs ]
+
+        let chosen =
+            match options.Only with
+            | None -> all |> List.map _.Id |> Set.ofList
+            | Some id -> all |> List.filter _.Id.StartsWith(id) |> List.map withNeeds |> Set.unionMany
         let seeds (run: Run) =
             match options.Seeds, run.Kind with
             | None, _ -> run.Seeds
@@ -76,8 +85,8 @@ module Execute =
             | Some wanted, _ -> wanted
 
         [
-            for run in Recipe.runs recipe do
-                if options.Only |> Option.forall run.Id.StartsWith then
+            for run in all do
+                if chosen.Contains run.Id then
                     for round, seed in List.indexed (seeds run) do
                         round, (run, seed)
         ]
@@ -283,38 +292,68 @@ module Execute =
         File.AppendAllText(path, DateTime.UtcNow.ToString "yyyy-MM-dd'T'HH:mm:ss'Z'" + "\n")
         File.ReadLines path |> Seq.length
 
+    /// Trains a run, or takes it from its last checkpoint: at once where that is its end.
+    let rec private train
+        (run: Run)
+        seed
+        (dataOf: Data -> OpenData)
+        (store: Store)
+        (options: RunOptions)
+        (reporter: IRunReporter)
+        (stop: CancellationToken)
+        : TrainedEncoder =
+        let trained (needed: Run) : IDisposable =
+            let result = train needed seed dataOf store options reporter stop
+
+            match result.Outcome with
+            | Some outcome when outcome.End = TrainEnd.Interrupted ->
+                (result :> IDisposable).Dispose()
+                raise (OperationCanceledException())
+            | Some outcome when outcome.End = TrainEnd.Diverged ->
+                (result :> IDisposable).Dispose()
+
+                invalidOp
+                    $"{run.Title}, seed {seed}, builds on {needed.Title}, which diverged with this seed: mend that run first, a lower learning rate for instance."
+            | _ -> result.Owner
+
+        run.train
+            {
+                Train = (dataOf run.TrainData).Train
+                Seed = uint64 seed
+                Device = options.Device
+                Workers = options.Workers
+                CheckpointEvery = options.CheckpointEvery
+                StopAtCollapse = false
+                Folder = store.WorkFolder(run.Id, seed)
+                Progress =
+                    { new IProgress<StepReport> with
+                        member _.Report report = reporter.Step report
+                    }
+                Stop = stop
+                Trained =
+                    fun needed ->
+                        match needed with
+                        | :? Run as needed -> trained needed
+                        | other -> invalidOp $"{run.Title} builds on '{other.Title}', which is no run of this library"
+            }
+
     /// One run and seed, from data to stored line. None where it was interrupted.
     let private runOne
         (run: Run)
         seed
-        (data: OpenData)
+        (dataOf: Data -> OpenData)
         (store: Store)
         options
         (runtime: RuntimeInfo)
         (reporter: IRunReporter)
         stop
         =
+        let data = dataOf run.Setting.Data
         let folder = store.WorkFolder(run.Id, seed)
         let started = DateTime.UtcNow
         let starts = countStart folder
         let device = TorchRuntime.Device options.Device
-
-        use encoder =
-            run.train
-                {
-                    Train = data.Train
-                    Seed = uint64 seed
-                    Device = options.Device
-                    Workers = options.Workers
-                    CheckpointEvery = options.CheckpointEvery
-                    StopAtCollapse = false
-                    Folder = folder
-                    Progress =
-                        { new IProgress<StepReport> with
-                            member _.Report report = reporter.Step report
-                        }
-                    Stop = stop
-                }
+        use encoder = train run seed dataOf store options reporter stop
 
         for outcome in Option.toList encoder.Outcome do
             Seq.iter reporter.Note outcome.Notes
@@ -430,11 +469,13 @@ module Execute =
                     opened[data] <- splits
                     splits
 
+            let lost = HashSet<string * int>()
+
             let attempt position (run: Run, seed) =
                 reporter.Started(run.Title, seed, position, wanted.Length)
 
                 try
-                    match runOne run seed (dataOf run.Setting.Data) store options runtime reporter stop with
+                    match runOne run seed dataOf store options runtime reporter stop with
                     | Some record ->
                         finished <- finished + 1
                         reporter.Finished record
@@ -443,25 +484,43 @@ module Execute =
                 | :? OperationCanceledException -> interrupted <- true
                 | error ->
                     failed <- failed + 1
+                    lost.Add((run.Id, seed)) |> ignore
                     reporter.Failed(run.Title, seed, error)
 
-            /// True if the task needs no more attention.
-            let locked (position, task: Run * int) =
-                let run, seed = task
-
+            let underLock position (run: Run, seed) =
                 match store.TryLock(run.Id, seed) with
                 | None -> false
                 | Some held ->
                     use _ = held
 
                     // Another process may have finished it since the store was read.
-                    if not (isStored (store.Load().Runs) task) then
-                        attempt position task
+                    if not (isStored (store.Load().Runs) (run, seed)) then
+                        attempt position (run, seed)
 
                     true
 
+            /// True if the task needs no more attention.
+            let settled (position, (run: Run, seed)) =
+                let unfinished (needed: Run) =
+                    not (isStored (store.Load().Runs) (needed, seed))
+
+                match run.Needs |> List.tryFind (fun needed -> lost.Contains((needed.Id, seed))) with
+                | Some needed ->
+                    failed <- failed + 1
+                    lost.Add((run.Id, seed)) |> ignore
+
+                    reporter.Failed(
+                        run.Title,
+                        seed,
+                        InvalidOperationException $"It builds on {needed.Title}, which failed with this seed."
+                    )
+
+                    true
+                | None when List.exists unfinished run.Needs -> false
+                | None -> underLock position (run, seed)
+
             let rec pass announced tasks =
-                let busy = tasks |> List.filter (fun task -> not interrupted && not (locked task))
+                let busy = tasks |> List.filter (fun task -> not interrupted && not (settled task))
 
                 if stop.IsCancellationRequested then
                     interrupted <- true

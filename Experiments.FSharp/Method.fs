@@ -1,5 +1,6 @@
 namespace SslResearch
 
+open System
 open SslResearch.Core.Data
 open SslResearch.Core.Methods
 open SslResearch.Core.Models
@@ -20,6 +21,9 @@ type MethodContext =
         Seed: uint64
         Device: torch.Device
         BatchSize: int
+        /// The method of a run that this one builds on (see IUsesRuns), as that run trained it with the same seed. Whoever asks for
+        /// it owns it.
+        Trained: ITrainedRun -> IDisposable
     }
 
 /// What kind of learning a method is.
@@ -30,6 +34,8 @@ type MethodKind =
     | SelfDistillation
     | RedundancyReduction
     | Masked
+    | Predictive
+    | Tokenizer
     | Baseline
 
 [<RequireQualifiedAccess>]
@@ -42,6 +48,8 @@ module MethodKind =
         | SelfDistillation -> "self-distillation"
         | RedundancyReduction -> "redundancy reduction"
         | Masked -> "masked prediction"
+        | Predictive -> "prediction in time"
+        | Tokenizer -> "tokenizer"
         | Baseline -> "baseline"
 
 /// What the catalogue says of a method, in words.
@@ -86,6 +94,15 @@ type IMethod<'Views when 'Views: not struct and 'Views :> IViews> =
     abstract Facts: (string * string) list
 
     abstract Problems: Problem list
+
+/// A method that builds on results of other runs, which are trained first, with the same seed.
+type IUsesRuns =
+    abstract Runs: ITrainedRun list
+
+/// A method that hides patches from its encoder, which only a vision transformer takes.
+type INeedsVisionTransformer =
+    interface
+    end
 
 /// Two linear layers with ReLU between.
 type MlpProjection =

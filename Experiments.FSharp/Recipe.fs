@@ -77,10 +77,27 @@ type Recipe =
 
 [<RequireQualifiedAccess>]
 module Recipe =
-    /// Each run once, in the order of the tables, with all seeds that any of them asks for.
+    /// Each run once, with all seeds that any table or dependent run asks for: in the order of the tables, and after the runs it
+    /// builds on.
     let runs (recipe: Recipe) =
+        let rec withNeeds (run: Run) =
+            [
+                for needed in run.Needs do
+                    yield!
+                        withNeeds
+                            { needed with
+                                setting =
+                                    { needed.setting with
+                                        Seeds = run.Seeds
+                                    }
+                            }
+
+                run
+            ]
+
         recipe.Tables
         |> List.collect Table.runs
+        |> List.collect withNeeds
         |> List.groupBy _.Id
         |> List.map (fun (_, same) ->
             let first = List.head same

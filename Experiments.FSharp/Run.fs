@@ -27,6 +27,8 @@ type TrainSite =
         Folder: string
         Progress: IProgress<StepReport>
         Stop: CancellationToken
+        /// The method of a run that this one builds on, trained with the same seed; the caller owns it.
+        Trained: ITrainedRun -> IDisposable
     }
 
 /// What a run's training leaves for evaluation.
@@ -37,6 +39,8 @@ type TrainedEncoder =
         Projector: torch.nn.Module<torch.Tensor, torch.Tensor> option
         /// None where nothing is trained.
         Outcome: TrainOutcome option
+        /// What it predicts for the first images of a split that is like the one it was trained on; None where a method has nothing to show.
+        Picture: (ImageStore -> MethodPicture) option
         Owner: IDisposable
     }
 
@@ -64,6 +68,8 @@ type Run =
             hasProjector: bool
             card: MethodCard option
             views: (string * Op list) list
+            trainData: Data
+            needs: Run list
             canonical: Lazy<string>
             id: Lazy<string>
             check: unit -> Problem list
@@ -95,6 +101,12 @@ type Run =
     /// The operations of each of its views; empty for baselines.
     member r.Views = r.views
 
+    /// What it is trained on, which need not be what it is scored on.
+    member r.TrainData = r.trainData
+
+    /// Runs that it builds on, with the same seed.
+    member r.Needs = r.needs
+
     /// Everything that can change its results, seed and rounding apart.
     member r.CanonicalText = r.canonical.Value
 
@@ -112,6 +124,13 @@ type Run =
                 |> String.concat ", "
 
             $"{r.name} [{places}]"
+
+    /// Trains it, or takes it from its last checkpoint, at a site.
+    member r.Train site = r.train site
+
+    interface ITrainedRun with
+        member r.Id = r.Id
+        member r.Title = r.Title
 
 [<RequireQualifiedAccess>]
 module Run =
@@ -152,6 +171,8 @@ module Run =
             hasProjector = false
             card = None
             views = []
+            trainData = setting.Data
+            needs = []
             canonical = text
             id = lazy (Canonical.hash text.Value)
             check = fun () -> []
@@ -178,20 +199,59 @@ module Run =
     let reportEvery (images: int) (train: Train) =
         max 1 (images / train.BatchSize * train.Epochs / 200)
 
+    /// Where the views of an experiment come from.
+    let private trainData (e: Experiment<'Views>) =
+        match box e.Augment with
+        | :? ITrainsOn as other -> other.Data
+        | _ -> e.Setting.Data
+
+    /// Runs that an experiment's method builds on.
+    let private needs (e: Experiment<'Views>) =
+        match box e.Method with
+        | :? IUsesRuns as user ->
+            [
+                for needed in user.Runs do
+                    match needed with
+                    | :? Run as run -> run
+                    | other -> invalidOp $"{e.Name} builds on '{other.Title}', which is no run of this library"
+            ]
+        | _ -> []
+
+    /// Images in a picture of what a method predicts.
+    let private pictured = 8
+
+    let private picture (e: Experiment<'Views>) (method: ISslMethod<'Views>) (site: TrainSite) =
+        match box method with
+        | :? IPictured<'Views> as showing ->
+            Some(fun (images: ImageStore) ->
+                let device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
+                let augmenter = e.Augment.Build(images.Shape, Data.normalisation (trainData e))
+                let count = min pictured images.Count
+
+                use loader =
+                    new Loader<'Views>(images, augmenter, LoaderOptions(count, site.Seed, 1, 1, true), device, 0L)
+
+                use _ = torch.no_grad ()
+                let context = StepContext(site.Seed, 0L, 1L, 0)
+                showing.Picture(loader.Next().Views, &context))
+        | _ -> None
+
     let private trainExperiment (e: Experiment<'Views>) (site: TrainSite) =
         let train = e.Setting.Train
         let shape = site.Train.Shape
+        let normalisation = Data.normalisation (trainData e)
 
         let method =
             e.Method.Build
                 {
                     Image = shape
                     Classes = site.Train.ClassNames.Count
-                    Normalisation = Data.normalisation e.Setting.Data
+                    Normalisation = normalisation
                     Encoder = e.Setting.Backbone.Build shape.Channels
                     Seed = site.Seed
                     Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
                     BatchSize = train.BatchSize
+                    Trained = site.Trained
                 }
 
         try
@@ -219,7 +279,7 @@ module Run =
                 Trainer.Train<'Views>(
                     method,
                     site.Train,
-                    e.Augment.Build(shape, Data.normalisation e.Setting.Data),
+                    e.Augment.Build(shape, normalisation),
                     options,
                     site.Progress,
                     site.Stop
@@ -229,6 +289,7 @@ module Run =
                 Backbone = Some method.Encoder
                 Projector = Option.ofObj method.Projector
                 Outcome = Some outcome
+                Picture = picture e method site
                 Owner = method
             }
         with _ ->
@@ -237,10 +298,10 @@ module Run =
 
     /// What the views' sizes make impossible, where the data's side is known without a look at the disk.
     let private viewProblems (e: Experiment<'Views>) =
-        match Data.side e.Setting.Data with
+        match Data.side (trainData e) with
         | None -> []
         | Some side ->
-            let normalisation = Data.normalisation e.Setting.Data
+            let normalisation = Data.normalisation (trainData e)
 
             try
                 e.Augment.Build(ImageShape(side, side, normalisation.Mean.Length), normalisation)
@@ -292,6 +353,8 @@ module Run =
             hasProjector = e.Method.HasProjector
             card = Some e.Method.Card
             views = e.Augment.Views
+            trainData = trainData e
+            needs = needs e
             check =
                 fun () ->
                     [
@@ -307,6 +370,14 @@ module Run =
                             |> Problem.within "Augment"
 
                         yield! e.Method.Problems |> Problem.within "Method"
+
+                        match box e.Method, e.Setting.Backbone with
+                        | (:? INeedsVisionTransformer), backbone when not (backbone :? Vit) ->
+                            Problem.make
+                                "Setting.Backbone"
+                                $"{e.Method.Card.Name} hides patches from its encoder, and {backbone.Describe} takes only whole images"
+                                "Give a vision transformer, such as SmallVit"
+                        | _ -> ()
                     ]
             train = trainExperiment e
         }
@@ -330,6 +401,7 @@ module Run =
                         Backbone = Some encoder
                         Projector = None
                         Outcome = None
+                        Picture = None
                         Owner = encoder
                     }
         }
@@ -351,6 +423,7 @@ module Run =
                         Backbone = None
                         Projector = None
                         Outcome = None
+                        Picture = None
                         Owner =
                             { new IDisposable with
                                 member _.Dispose() = ()

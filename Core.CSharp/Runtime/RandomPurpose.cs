@@ -18,6 +18,12 @@ public enum RandomPurpose : ushort
     /// <summary>Splits and subsets chosen by evaluation.</summary>
     Evaluation = 5,
 
-    /// <summary>Draws inside a method's step (masks, shuffles).</summary>
+    /// <summary>Draws inside a method's step (shuffles, noise).</summary>
     Method = 6,
+
+    /// <summary>Which patches of a view are hidden.</summary>
+    Mask = 7,
+
+    /// <summary>Motion of procedural clips.</summary>
+    Clips = 8,
 }

@@ -1,6 +1,7 @@
 extern alias language;
 
 using System.Diagnostics;
+using Microsoft.FSharp.Core;
 using SslResearch.Core.Augment;
 using SslResearch.Core.Data;
 using SslResearch.Core.Methods;
@@ -19,10 +20,13 @@ namespace SslResearch.Benchmarks;
 internal static class OverheadSide
 {
     private const int BatchSize = 256;
+
+    private static readonly FSharpFunc<Language.ITrainedRun, IDisposable> NoRuns =
+        FuncConvert.FromFunc<Language.ITrainedRun, IDisposable>(run => throw new InvalidOperationException($"'{run.Title}' is not trained here."));
     private const ulong Seed = 0;
 
     /// <summary>Median over alternated pairs of (step − passes) / passes, in per cent.</summary>
-    /// <param name="description">The method.</param>
+    /// <param name="description">The method; it builds on no other run.</param>
     /// <param name="augmentation">Its views.</param>
     /// <param name="seconds">Time to measure.</param>
     /// <param name="unhooked">Passes of trained networks that go by no hook, by prefix and input: feature maps, heads that are asked in parts.</param>
@@ -33,7 +37,7 @@ internal static class OverheadSide
         using var store = Images.Open(32);
         var normalisation = Language.DataModule.normalisation(Language.Data.Cifar10);
         var encoder = Language.Backbones.SmallResNet.Build(store.Shape.Channels);
-        using var method = description.Build(new Language.MethodContext(store.Shape, store.ClassNames.Count, normalisation, encoder, Seed, CPU, BatchSize));
+        using var method = description.Build(new Language.MethodContext(store.Shape, store.ClassNames.Count, normalisation, encoder, Seed, CPU, BatchSize, NoRuns));
         method.Initialise(Seed);
         var augmenter = augmentation.Build(store.Shape, normalisation);
         using var loader = new Loader<TViews>(store, augmenter, new LoaderOptions(BatchSize, Seed, 1, 2, DropLast: true), CPU, 0);

@@ -3,6 +3,7 @@
 module Tests.Support.MethodKit
 
 open System
+open System.Collections.Generic
 open System.IO
 open System.Reflection
 open System.Threading
@@ -74,14 +75,56 @@ let view =
 
 let private cpu = lazy (torch.device "cpu")
 
-let private store =
-    lazy
-        (match setting.Data with
-         | Shapes o -> ShapesDataset.Open(ShapesOptions(o.Train, o.Size, o.Seed, "train"), DataRoot.Resolve null)
-         | _ -> failwith "the tiny experiments use Shapes")
+let private opened = Dictionary<Data, ImageStore>()
+
+/// The images that an experiment trains on.
+let private storeOf (data: Data) =
+    lock
+        opened
+        (fun () ->
+            match opened.TryGetValue data with
+            | true, store -> store
+            | _ ->
+                let store = (Datasets.openSplits (DataRoot.Resolve null) data).Train
+                opened[data] <- store
+                store)
+
+let private store (e: Experiment<'Views>) =
+    storeOf (Run.ofExperiment e).TrainData
+
+let private inFolder work =
+    let root = Directory.CreateTempSubdirectory "sslr-kit-"
+
+    try
+        work root.FullName
+    finally
+        root.Delete true
+
+/// The method of a run that others build on, trained anew.
+let rec private trained (seed: uint64) (needed: ITrainedRun) : IDisposable =
+    let run = needed :?> Run
+
+    inFolder (fun folder ->
+        (run.Train
+            {
+                Train = storeOf run.TrainData
+                Seed = seed
+                Device = "cpu"
+                Workers = 1
+                CheckpointEvery = 1000
+                StopAtCollapse = false
+                Folder = folder
+                Progress =
+                    { new IProgress<StepReport> with
+                        member _.Report _ = ()
+                    }
+                Stop = CancellationToken.None
+                Trained = trained seed
+            })
+            .Owner)
 
 let private build (e: Experiment<'Views>) (seed: uint64) =
-    let images = store.Value
+    let images = store e
 
     let method =
         e.Method.Build
@@ -93,6 +136,7 @@ let private build (e: Experiment<'Views>) (seed: uint64) =
                 Seed = seed
                 Device = cpu.Value
                 BatchSize = e.Setting.Train.BatchSize
+                Trained = trained seed
             }
 
     method.Initialise seed
@@ -103,7 +147,7 @@ let private build (e: Experiment<'Views>) (seed: uint64) =
     method
 
 let private augmenter (e: Experiment<'Views>) =
-    e.Augment.Build(store.Value.Shape, Data.normalisation e.Setting.Data)
+    e.Augment.Build((store e).Shape, Data.normalisation e.Setting.Data)
 
 /// The tensors of one rendered batch, copied.
 let private tensors (e: Experiment<'Views>) (step: int64) =
@@ -111,7 +155,7 @@ let private tensors (e: Experiment<'Views>) (step: int64) =
     let size = e.Setting.Train.BatchSize
 
     use loader =
-        new Loader<'Views>(store.Value, augmenter, LoaderOptions(size, 7UL, 1, 2, true), cpu.Value, step)
+        new Loader<'Views>(store e, augmenter, LoaderOptions(size, 7UL, 1, 2, true), cpu.Value, step)
 
     let views = loader.Next().Views
 
@@ -183,14 +227,6 @@ let private weights folder =
     use file = SafetensorsFile.Open(Directory.GetFiles(folder, "step-*.safetensors") |> Array.max)
     file.DataHash()
 
-let private inFolder work =
-    let root = Directory.CreateTempSubdirectory "sslr-kit-"
-
-    try
-        work root.FullName
-    finally
-        root.Delete true
-
 let private train (e: Experiment<'Views>) folder workers (stopAt: int64) =
     use method = build e 11UL
     use stop = new CancellationTokenSource()
@@ -202,7 +238,7 @@ let private train (e: Experiment<'Views>) folder workers (stopAt: int64) =
                     stop.Cancel()
         }
 
-    Trainer.Train<'Views>(method, store.Value, augmenter e, options e folder workers, progress, stop.Token)
+    Trainer.Train<'Views>(method, store e, augmenter e, options e folder workers, progress, stop.Token)
 
 let private laws (e: Experiment<'Views>) (traits: Traits) =
     testList
