@@ -51,8 +51,8 @@ let private byolFaster =
 let private dinoSlower =
     CpuScale.entrant "DINO, momentum 0.99" 0.24 CpuScale.crops { Dino.CpuCifar with Momentum = 0.99 }
 
-let private lejepaLighter =
-    CpuScale.entrant "LeJEPA, λ 0.02" 0.06 CpuScale.two { LeJepa.CpuCifar with Lambda = 0.02 }
+let private lejepaHeavier =
+    CpuScale.entrant "LeJEPA, λ 0.05" 0.06 CpuScale.two { LeJepa.CpuCifar with Lambda = 0.05 }
 
 let recipe =
     {
@@ -69,8 +69,8 @@ let recipe =
                         yield! CpuScale.simsiam |> at [ 0.06; 0.12; 0.24; 0.48 ]
                         yield! dinoSlower |> at [ 0.06; 0.12; 0.24 ]
                         yield! CpuScale.vicreg |> at [ 0.06; 0.24 ]
-                        yield! CpuScale.lejepa |> at [ 0.06; 0.24 ]
-                        yield! lejepaLighter |> at [ 0.06; 0.12 ]
+                        yield! lejepaHeavier |> at [ 0.06; 0.24 ]
+                        yield! CpuScale.lejepa |> at [ 0.06; 0.12 ]
                         yield! CpuScale.barlow |> at [ 0.01; 0.03 ]
                         yield! byolFaster |> at [ 0.12; 0.24; 0.48 ]
                         yield! CpuScale.dino |> at [ 0.24; 0.48 ]
