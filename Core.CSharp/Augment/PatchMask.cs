@@ -65,8 +65,8 @@ public sealed record RandomPatches(int Unit) : PatchMask
 
 /// <summary>
 /// Rectangles until enough patches are hidden (BEiT, Bao et al. 2022, algorithm 1), each of at least <paramref name="MinBlock"/> patches, its
-/// ratio of height to width log-uniform from <paramref name="MinRatio"/> to its inverse, as in the authors' code. Rectangles may overlap. The
-/// last one hides only as many of its patches as are still wanted, row by row, so that all images hide the same number; in the paper the
+/// ratio of height to width log-uniform from <paramref name="MinRatio"/> to its inverse, as in the authors' code. Rectangles may overlap; sides
+/// longer than the grid are cut to it, where the authors draw again. The last one hides only as many of its patches as are still wanted, row by row, so that all images hide the same number; in the paper the
 /// number differs from image to image.
 /// </summary>
 /// <param name="MinBlock">Patches of the smallest rectangle, at least 1; what is still wanted, where that is less.</param>

@@ -44,7 +44,7 @@ type Masked =
 
         member a.Facts =
             [
-                "masked", $"{Problem.number (100. * a.Ratio)} %%"
+                "masked", Problem.number a.Ratio
                 "mask", MaskShape.describe a.Shape
             ]
 

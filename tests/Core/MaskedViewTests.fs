@@ -184,6 +184,21 @@ let tests =
                             Expect.equal (hidden |> Array.filter id |> Array.length) count $"{rows}×{columns}, {count}"
             }
 
+            test "drawing masks allocates nothing" {
+                for shape in shapes do
+                    let a = build 32 4 0.5 shape
+                    let order = Array.zeroCreate<int64> 64
+
+                    let go () =
+                        for index in 0L .. 300L do
+                            a.Draw(1UL, 0, index, Span order)
+
+                    go ()
+                    let before = GC.GetAllocatedBytesForCurrentThread()
+                    go ()
+                    Expect.equal (GC.GetAllocatedBytesForCurrentThread() - before) 0L $"{shape}"
+            }
+
             test "what cannot be is said" {
                 let fails text build =
                     let error = Expect.throwsC (fun () -> build () |> ignore) id
