@@ -68,16 +68,16 @@ public sealed class NextFrame : ISslMethod<Clip>, IPictured<Clip>
     {
         using var scope = torch.NewDisposeScope();
         var frames = views.Frames; // (N, T, C, H, W)
-        var known = views.Length - 1;
+        var (n, known) = (Aten.Sizes(frames)[0], Aten.Sizes(frames)[1] - 1);
         if (known < Known)
         {
-            throw new ArgumentException($"A clip needs at least {Known + 1} frames: {Known} that show how it moves and one to predict; received {views.Length}.", nameof(views));
+            throw new ArgumentException($"A clip needs at least {Known + 1} frames: {Known} that show how it moves and one to predict; received {known + 1}.", nameof(views));
         }
 
         var first = options.EveryFrame ? Known - 1 : known - 1; // the last frame that the first prediction knows
         var count = known - first;
         var map = Map(frames.narrow(1, 0, known)); // (N·(T−1), d, h, w)
-        var predicted = Decode(States(map, views.Count, first, count), frames.narrow(1, first, count)); // (N, K, C, H, W)
+        var predicted = Decode(States(map, n, first, count), frames.narrow(1, first, count)); // (N, K, C, H, W)
         var truth = frames.narrow(1, first + 1, count);
         var loss = options.Error == FrameError.Squared ? FrameLoss.Squared(predicted, truth) : FrameLoss.Absolute(predicted, truth);
         return new StepOutput(loss.MoveToOuterDisposeScope(), map.detach().mean([2, 3]).MoveToOuterDisposeScope());
@@ -181,7 +181,8 @@ public sealed class NextFrame : ISslMethod<Clip>, IPictured<Clip>
     {
         using var scope = torch.NewDisposeScope();
         var values = decoder.call(states); // (N·K, H, W, C or window)
-        var (made, sizes) = (Aten.Sizes(values), Aten.Sizes(last));
+        var made = Aten.Sizes(values);
+        var sizes = Aten.Sizes(last);
         if (made[1] != sizes[3] || made[2] != sizes[4])
         {
             var map = Aten.Sizes(states);
