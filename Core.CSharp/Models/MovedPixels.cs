@@ -45,7 +45,15 @@ public static class MovedPixels
         {
             var (down, right) = Math.DivRem(i, side);
             var part = weights[i].unsqueeze(1).mul(padded.narrow(2, down, height).narrow(3, right, width)); // (M, C, H, W)
-            moved = moved is null ? part : moved.add_(part);
+            if (moved is null)
+            {
+                moved = part;
+            }
+            else
+            {
+                moved.add_(part);
+                part.Dispose(); // or as many images as the window has pixels would lie in memory at once
+            }
         }
 
         return moved!.MoveToOuterDisposeScope();
