@@ -98,9 +98,12 @@ internal static class SequenceFolderImporter
                 }
 
                 var stray = Array.FindIndex(parts, p => p.Length == level + 1);
-                return stray >= 0
-                    ? throw new DataException($"Frame '{paths[stray]}' in '{source}' lies in no sequence's folder. Expected split/sequence/frame.")
-                    : path => stated ?? path.Split('/')[level].ToLowerInvariant();
+                if (stray >= 0)
+                {
+                    throw new DataException($"Frame '{paths[stray]}' in '{source}' lies in no sequence's folder. Expected split/sequence/frame.");
+                }
+
+                return path => stated ?? path.Split('/')[level].ToLowerInvariant();
             }
 
             if (parts.Any(p => p[level] != parts[0][level]))
@@ -116,9 +119,12 @@ internal static class SequenceFolderImporter
         }
 
         var loose = Array.FindIndex(parts, static p => p.Length == 0);
-        return loose >= 0
-            ? throw new DataException($"Frame '{paths[loose]}' in '{source}' lies in no sequence's folder. Expected sequence/frame.")
-            : _ => stated;
+        if (loose >= 0)
+        {
+            throw new DataException($"Frame '{paths[loose]}' in '{source}' lies in no sequence's folder. Expected sequence/frame.");
+        }
+
+        return _ => stated;
     }
 
     private static ImportOutcome Write(

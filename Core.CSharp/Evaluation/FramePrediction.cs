@@ -67,7 +67,8 @@ public static class FramePrediction
         using var scope = NewDisposeScope();
         var std = from_array(normalisation.Std.ToArray()).reshape(frame.Channels, 1, 1).to(device);
         var mean = from_array(normalisation.Mean.ToArray()).reshape(frame.Channels, 1, 1).to(device);
-        var bytes = zeros(Math.Min(batchSize, clips.Count), length, frame.Height, frame.Width, frame.Channels, ScalarType.Byte);
+        long[] size = [Math.Min(batchSize, clips.Count), length, frame.Height, frame.Width, frame.Channels];
+        var bytes = zeros(size, ScalarType.Byte);
         var sums = new double[length, 3];
         for (var at = 0; at < clips.Count; at += batchSize)
         {
