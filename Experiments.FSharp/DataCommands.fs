@@ -37,7 +37,12 @@ module internal DataCommands =
                 $"{outcome.Name}/{split.Split}: {split.Count} {content}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
 
         if outcome.Skipped.Count > 0 then
-            let what = if cut.IsSome then "frames left out, and their clips" else "images left out"
+            let what =
+                if cut.IsSome then
+                    "frames left out, and their clips"
+                else
+                    "images left out"
+
             say $"{outcome.Skipped.Count} corrupt {what}."
 
     let private resizeRule (text: string option) : ResizeRule =

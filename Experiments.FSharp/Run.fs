@@ -360,7 +360,13 @@ module Run =
                     [
                         let ofOps = Augmentation.problems e.Augment
                         yield! ofOps |> Problem.within "Augment"
-                        let ofData = if trainData e = e.Setting.Data then [] else Data.problems (trainData e)
+
+                        let ofData =
+                            if trainData e = e.Setting.Data then
+                                []
+                            else
+                                Data.problems (trainData e)
+
                         yield! ofData |> Problem.within "Augment.Data"
 
                         if ofOps.IsEmpty && ofData.IsEmpty then

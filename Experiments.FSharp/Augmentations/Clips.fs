@@ -15,10 +15,7 @@ type Clips =
 
     interface IAugmentation<Clip> with
         member a.Build(source, normalisation) =
-            ClipAugmenter(
-                Augmentation.pipeline (FrameStrip.Frame source) normalisation a.Ops,
-                FrameStrip.Frames source
-            )
+            ClipAugmenter(Augmentation.pipeline (FrameStrip.Frame source) normalisation a.Ops, FrameStrip.Frames source)
 
         member a.Views = [ "every frame", a.Ops ]
 

@@ -47,8 +47,7 @@ let private apart (store: ImageStore) index first second =
     let at t = Array.sub pixels (t * frame) frame
     Array.map2 (fun (a: byte) (b: byte) -> abs (int a - int b)) (at first) (at second)
 
-let private motions =
-    [ for i in 0L .. 399L -> ShapeMotion.Draw(4UL, "train", i) ]
+let private motions = [ for i in 0L .. 399L -> ShapeMotion.Draw(4UL, "train", i) ]
 
 let private motion =
     testList
@@ -70,7 +69,11 @@ let private motion =
 
                     for t in 0..3 do
                         (ShapeMotion.Draw(4UL, "train", i)).Render(t, 16, drawn)
-                        Expect.equal drawn (Array.sub pixels (t * drawn.Length) drawn.Length) "threads make no difference"
+
+                        Expect.equal
+                            drawn
+                            (Array.sub pixels (t * drawn.Length) drawn.Length)
+                            "threads make no difference"
             }
 
             test "the first clips are these, on every machine" {
@@ -108,9 +111,12 @@ let private motion =
                     let step position velocity =
                         let next = position + velocity
 
-                        if next < reach then 2. * reach - next, -velocity
-                        elif next > 1. - reach then 2. * (1. - reach) - next, -velocity
-                        else next, velocity
+                        if next < reach then
+                            2. * reach - next, -velocity
+                        elif next > 1. - reach then
+                            2. * (1. - reach) - next, -velocity
+                        else
+                            next, velocity
 
                     for t in 0..20 do
                         let scene = m.Scene(float t)
@@ -119,7 +125,9 @@ let private motion =
                         Expect.floatClose Accuracy.high scene.Rotation (m.Start.Rotation + float t * m.Turn) "turn"
 
                         Expect.isTrue
-                            (scene.X >= reach - 1e-9 && scene.X <= 1. - reach + 1e-9 && scene.Y >= reach - 1e-9)
+                            (scene.X >= reach - 1e-9
+                             && scene.X <= 1. - reach + 1e-9
+                             && scene.Y >= reach - 1e-9)
                             "inside"
 
                         let nextX, nextVx = step x vx
@@ -220,7 +228,13 @@ let private motion =
 
             test "impossible clips are refused" {
                 for count, size, frames, split in
-                    [ 0, 16, 4, "train"; 4, 4, 4, "train"; 4, 16, 1, "train"; 4, 1024, 64, "train"; 4, 16, 4, " " ] do
+                    [
+                        0, 16, 4, "train"
+                        4, 4, 4, "train"
+                        4, 16, 1, "train"
+                        4, 1024, 64, "train"
+                        4, 16, 4, " "
+                    ] do
                     Expect.stringContains
                         (message (fun () -> ShapesClips.Render(ShapesClipsOptions(count, size, frames, 0UL, split))))
                         "Shapes in motion need"
@@ -232,8 +246,7 @@ let private noise seed (s: ImageShape) =
     let mutable g = Philox(seed, RandomPurpose.Evaluation)
     Array.init s.Bytes (fun _ -> byte (g.NextUInt32() >>> 24))
 
-let private normalisation =
-    ChannelNormalisation([| 0.4f; 0.5f; 0.6f |], [| 0.2f; 0.25f; 0.3f |])
+let private normalisation = ChannelNormalisation([| 0.4f; 0.5f; 0.6f |], [| 0.2f; 0.25f; 0.3f |])
 
 let private ops: ViewOp list =
     [
@@ -288,7 +301,11 @@ let private views =
             test "a film that stands still stays so" {
                 let augmenter = ClipAugmenter(ViewPipeline(frame, List.toArray ops, normalisation), 4)
                 let still = noise 7UL frame
-                let rows = batch augmenter [| Array.concat (List.replicate 4 still) |] |> Array.chunkBySize 432
+
+                let rows =
+                    batch augmenter [| Array.concat (List.replicate 4 still) |]
+                    |> Array.chunkBySize 432
+
                 Expect.allEqual rows rows[0] "frames"
             }
 
@@ -324,7 +341,7 @@ let private views =
                     "a shorter clip"
 
                 use four = torch.zeros (3L, 3L, 8L, 8L)
-                use one = torch.zeros (3L, 1L, 3L, 8L, 8L)
+                use one = torch.zeros [| 3L; 1L; 3L; 8L; 8L |]
 
                 for wrong in [ four; one ] do
                     Expect.stringContains (message (fun () -> Clip wrong)) "(N, T, C, H, W)" "view"

@@ -74,10 +74,17 @@ let private losses =
             test "gradient equals finite differences; none reaches the truth" {
                 let shape = [| 2L; 3L; 2L; 2L |]
 
-                for loss in [ (fun (p, x) -> FrameLoss.Squared(p, x)); (fun (p, x) -> FrameLoss.Absolute(p, x)) ] do
+                for loss in
+                    [
+                        (fun (p, x) -> FrameLoss.Squared(p, x))
+                        (fun (p, x) -> FrameLoss.Absolute(p, x))
+                    ] do
                     use scope = torch.NewDisposeScope()
                     let p, x = arbitrary 3 24, arbitrary 4 24
-                    let f p = value (loss (tensor shape p, tensor shape x))
+
+                    let f p =
+                        value (loss (tensor shape p, tensor shape x))
+
                     let predicted = (tensor shape p).requires_grad_()
                     let truth = (tensor shape x).requires_grad_()
                     (loss (predicted, truth)).backward()
@@ -88,7 +95,11 @@ let private losses =
             test "a right prediction costs nothing and has a finite gradient" {
                 use scope = torch.NewDisposeScope()
 
-                for loss in [ (fun (p, x) -> FrameLoss.Squared(p, x)); (fun (p, x) -> FrameLoss.Absolute(p, x)) ] do
+                for loss in
+                    [
+                        (fun (p, x) -> FrameLoss.Squared(p, x))
+                        (fun (p, x) -> FrameLoss.Absolute(p, x))
+                    ] do
                     for level in [ 0.; 3. ] do
                         let same = tensor [| 2L; 1L; 2L; 2L |] (Array.create 8 level)
                         let leaf = same.clone().requires_grad_()
@@ -148,10 +159,14 @@ let private times =
                     let layer = name.Substring(name.Length - 1)
 
                     let source =
-                        if name.StartsWith "weight_ih" then own[$"layers.{layer}.from_input.weight"]
-                        elif name.StartsWith "weight_hh" then own[$"layers.{layer}.from_state.weight"]
-                        elif name.StartsWith "bias_ih" then own[$"layers.{layer}.from_input.bias"]
-                        else torch.zeros_like p
+                        if name.StartsWith "weight_ih" then
+                            own[$"layers.{layer}.from_input.weight"]
+                        elif name.StartsWith "weight_hh" then
+                            own[$"layers.{layer}.from_state.weight"]
+                        elif name.StartsWith "bias_ih" then
+                            own[$"layers.{layer}.from_input.bias"]
+                        else
+                            torch.zeros_like p
 
                     set p source
 
@@ -179,10 +194,14 @@ let private times =
                 use scope = torch.NewDisposeScope()
                 use model = build 3 (LstmOptions(2, 1))
                 let own = parameters model |> Map.ofList
-                let rows (name: string) width = doubles own[name] |> Array.chunkBySize width
+
+                let rows (name: string) width =
+                    doubles own[name] |> Array.chunkBySize width
 
                 let wx, wh, b =
-                    rows "layers.0.from_input.weight" 3, rows "layers.0.from_state.weight" 2, doubles own["layers.0.from_input.bias"]
+                    rows "layers.0.from_input.weight" 3,
+                    rows "layers.0.from_state.weight" 2,
+                    doubles own["layers.0.from_input.bias"]
 
                 let x = arbitrary 2 12 |> Array.chunkBySize 3 // one row of four steps
                 let dot = Array.fold2 (fun s p q -> s + p * q) 0.
@@ -197,8 +216,7 @@ let private times =
                                 dot wx[row] step + dot wh[row] h + b[row]
 
                             let cell =
-                                Array.init 2 (fun j ->
-                                    sigmoid (gate 1 j) * c[j] + sigmoid (gate 0 j) * tanh (gate 2 j))
+                                Array.init 2 (fun j -> sigmoid (gate 1 j) * c[j] + sigmoid (gate 0 j) * tanh (gate 2 j))
 
                             let state = Array.init 2 (fun j -> sigmoid (gate 3 j) * tanh cell[j])
                             Array.blit state 0 h 0 2
@@ -308,13 +326,21 @@ let private moved =
                         )
 
                     Expect.equal (List.ofArray got.shape) size "shape"
-                    Array.iter2 (fun e g -> close 1e-12 e g "pixel") (naiveMove scores source m c h w reach) (doubles got)
+
+                    Array.iter2
+                        (fun e g -> close 1e-12 e g "pixel")
+                        (naiveMove scores source m c h w reach)
+                        (doubles got)
             }
 
             test "equal scores leave half of each pixel where it is; one large score moves the image" {
                 use scope = torch.NewDisposeScope()
                 let source = tensor [| 1L; 1L; 5L; 5L |] (Array.init 25 (fun i -> if i = 12 then 1. else 0.))
-                let still = MovedPixels.Apply(tensor [| 1L; 5L; 5L; 9L |] (Array.zeroCreate 225), source, 1) |> doubles
+
+                let still =
+                    MovedPixels.Apply(tensor [| 1L; 5L; 5L; 9L |] (Array.zeroCreate 225), source, 1)
+                    |> doubles
+
                 close 1e-12 0.5 still[12] "the pixel"
                 close 1e-12 (1. / 16.) still[6] "its neighbours"
 
@@ -346,7 +372,7 @@ let private moved =
 
             test "shapes that do not fit are refused" {
                 use scope = torch.NewDisposeScope()
-                let scores window = torch.zeros (1L, 4L, 4L, window)
+                let scores (window: int64) = torch.zeros (1L, 4L, 4L, window)
                 use source = torch.zeros (1L, 3L, 4L, 4L)
 
                 for window, reach in [ 9L, 2; 25L, 1; 1L, 0 ] do
@@ -363,15 +389,10 @@ let private small () =
     resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.CifarStride2
 
 let private outputs: (string * FrameOutput) list =
-    [
-        "whole", WholeFrame()
-        "residual", FrameResidual()
-        "motion", FrameMotion 2
-    ]
+    [ "whole", WholeFrame(); "residual", FrameResidual(); "motion", FrameMotion 2 ]
 
 let private make (time: TimeModelOptions) output error every =
-    let method =
-        new NextFrame(small (), NextFrameOptions(time, [| 6; 4 |], output, error, every), 3)
+    let method = new NextFrame(small (), NextFrameOptions(time, [| 6; 4 |], output, error, every), 3)
 
     method.Initialise 3UL
     method
@@ -425,7 +446,10 @@ let private methods =
 
                                             Array.map2
                                                 (fun p x ->
-                                                    if error = FrameError.Squared then (p - x) ** 2. else abs (p - x))
+                                                    if error = FrameError.Squared then
+                                                        (p - x) ** 2.
+                                                    else
+                                                        abs (p - x))
                                                 p
                                                 x
                                             |> Array.average
@@ -459,8 +483,12 @@ let private methods =
                     let frames = films 1 2 4
                     let other = frames.clone ()
                     other.narrow(1, 0, 2L).add_((0.5).ToScalar()) |> ignore
+
                     let difference () =
-                        (method.Next(frames.narrow (1, 0, 3L)) - method.Next(other.narrow (1, 0, 3L))).abs().max().item<float32>()
+                        (method.Next(frames.narrow (1, 0, 3L)) - method.Next(other.narrow (1, 0, 3L)))
+                            .abs()
+                            .max()
+                            .item<float32>()
 
                     Expect.isGreaterThan (difference ()) 1e-6f $"{name}: they have a say"
 
@@ -486,7 +514,9 @@ let private methods =
                     ] do
                     use method = make (LstmOptions(6, 1)) output FrameError.Squared true
                     use _ = torch.no_grad ()
-                    let struct (_, decoder) = method.Trained |> Seq.find (fun (struct (prefix, _)) -> prefix = "decoder")
+
+                    let struct (_, decoder) =
+                        method.Trained |> Seq.find (fun (struct (prefix, _)) -> prefix = "decoder")
 
                     for _, p in parameters decoder do
                         p.zero_ () |> ignore
@@ -554,7 +584,7 @@ let private methods =
                     )
 
                 method.Initialise 3UL
-                let frames = (films 1 2 3).narrow (2, 0, 1L)
+                let frames = (films 1 2 3).narrow(2, 0, 1L)
                 Expect.isTrue (Double.IsFinite(value (forward method frames).Loss)) "loss"
                 Expect.equal (picture method frames).Images.shape [| 2L; 4L; 3L; 8L; 8L |] "picture"
             }
@@ -575,7 +605,7 @@ let private methods =
                     "at least 3 frames"
                     "short clips"
 
-                let large = torch.zeros (1L, 3L, 3L, 10L, 10L)
+                let large = torch.zeros [| 1L; 3L; 3L; 10L; 10L |]
 
                 Expect.stringContains
                     (message (fun () -> (forward method large).Loss))
@@ -583,6 +613,7 @@ let private methods =
                     "decoder"
 
                 use encoder = small ()
+
                 let refused output decoder =
                     message (fun () ->
                         new NextFrame(
@@ -598,8 +629,7 @@ let private methods =
 
 // ---- predictions that need no learning
 
-let private normalisation =
-    ChannelNormalisation([| 0.4f; 0.5f; 0.6f |], [| 0.2f; 0.25f; 0.3f |])
+let private normalisation = ChannelNormalisation([| 0.4f; 0.5f; 0.6f |], [| 0.2f; 0.25f; 0.3f |])
 
 /// A store of clips of frames of side s whose value is given by clip, frame, pixel and channel.
 let private store clips frames side (colour: int -> int -> int -> int -> byte) =
@@ -611,20 +641,14 @@ let private store clips frames side (colour: int -> int -> int -> int -> byte) =
                         for c in 0..2 -> colour i t p c
         |]
 
-    ImageStore.FromMemory(
-        "films",
-        FrameStrip.Of(frames, side, 3),
-        pixels,
-        Array.create clips (-1),
-        [||],
-        "test"
-    )
+    ImageStore.FromMemory("films", FrameStrip.Of(frames, side, 3), pixels, Array.create clips (-1), [||], "test")
 
 let private measure store (next: torch.Tensor -> torch.Tensor) known batch =
     FramePrediction.Measure(store, normalisation, next, known, batch, cpu, CancellationToken.None)
     |> List.ofSeq
 
-let private copy (frames: torch.Tensor) = frames.select(1, frames.shape[1] - 1L).clone()
+let private copy (frames: torch.Tensor) =
+    frames.select(1, frames.shape[1] - 1L).clone()
 
 let private baselines =
     testList
@@ -634,7 +658,11 @@ let private baselines =
                 use scope = torch.NewDisposeScope()
                 let values = [| 0.5; 0.2; 0.1; 0.9; 0.3; 0.6; 0.3; 0.9 |] // pixels a and b of two clips' frames 0 and 1
                 let frames = (tensor [| 2L; 2L; 1L; 1L; 2L |] values).``to`` torch.float32
-                Array.iter2 (fun e g -> close 1e-6 e g "copy") [| 0.1; 0.9; 0.3; 0.9 |] (doubles (FramePrediction.Copied frames))
+
+                Array.iter2
+                    (fun e g -> close 1e-6 e g "copy")
+                    [| 0.1; 0.9; 0.3; 0.9 |]
+                    (doubles (FramePrediction.Copied frames))
 
                 // 2·0.1 − 0.5 < 0 and 2·0.9 − 0.2 > 1 are cut.
                 Array.iter2
@@ -642,7 +670,7 @@ let private baselines =
                     [| 0.; 1.; 0.3; 1. |]
                     (doubles (FramePrediction.Extrapolated frames))
 
-                use one = torch.zeros (1L, 1L, 3L, 4L, 4L)
+                use one = torch.zeros [| 1L; 1L; 3L; 4L; 4L |]
                 Expect.equal (FramePrediction.Copied one).shape [| 1L; 3L; 4L; 4L |] "one frame can be copied"
                 Expect.stringContains (message (fun () -> FramePrediction.Extrapolated one)) "T ≥ 2" "but not continued"
             }
@@ -694,7 +722,9 @@ let private baselines =
 
                 let errors = measure films next 3 2
                 Expect.equal (calls |> Seq.map fst |> List.ofSeq) [ 3L; 4L ] "known frames"
-                let pixel i t p c = float ((i * 50 + t * 20 + p * 3 + c) % 256) / 255.
+
+                let pixel i t p c =
+                    float ((i * 50 + t * 20 + p * 3 + c) % 256) / 255.
 
                 let expected =
                     [|
@@ -756,13 +786,11 @@ let private baselines =
                 let gray = ChannelNormalisation([| 0.5f |], [| 0.25f |])
 
                 Expect.stringContains
-                    (message (fun () ->
-                        FramePrediction.Measure(films, gray, copy, 2, 2, cpu, CancellationToken.None)))
+                    (message (fun () -> FramePrediction.Measure(films, gray, copy, 2, 2, cpu, CancellationToken.None)))
                     "3 channels"
                     "normalisation"
             }
         ]
 
 [<Tests>]
-let tests =
-    testList "next-frame prediction" [ losses; times; moved; methods; baselines ]
+let tests = testList "next-frame prediction" [ losses; times; moved; methods; baselines ]

@@ -31,12 +31,11 @@ let private content root split =
     [
         for i in 0 .. store.Count - 1 do
             Expect.equal (store.Label(int64 i)) -1 "no label"
-            let pixels = store.Pixels(int64 i)
+            let pixels = store.Pixels(int64 i).ToArray()
             [ for t in 0 .. frames - 1 -> int pixels[t * frame], int pixels[t * frame + 1] ]
     ]
 
-let private clip label numbers =
-    [ for n in numbers -> label, n ]
+let private clip label numbers = [ for n in numbers -> label, n ]
 
 let private refusal source options =
     withFolder (fun folder ->
@@ -88,10 +87,7 @@ let tests =
                     let source = writeFolder (Path.Combine(folder, "set")) (films 8)
                     importTo root source (cut 2 2) |> ignore
 
-                    Expect.equal
-                        (content root "train")
-                        [ clip 2 [ 0; 2 ]; clip 1 [ 0; 2 ]; clip 1 [ 4; 6 ] ]
-                        "train")
+                    Expect.equal (content root "train") [ clip 2 [ 0; 2 ]; clip 1 [ 0; 2 ]; clip 1 [ 4; 6 ] ] "train")
             }
 
             test "without folders of splits the split is stated; folders around and inside are allowed" {
@@ -99,7 +95,9 @@ let tests =
                     let root = Path.Combine(folder, "root")
 
                     let source =
-                        sequence "films/b/one" 8 1 3 @ sequence "films/b/two" 8 2 3 @ sequence "films/a" 8 3 4
+                        sequence "films/b/one" 8 1 3
+                        @ sequence "films/b/two" 8 2 3
+                        @ sequence "films/a" 8 3 4
                         |> writeFolder (Path.Combine(folder, "set"))
 
                     let outcome = importTo root source (options "train" none false 3 1)

@@ -106,7 +106,10 @@ let tests =
             }
 
             test "mistakes are found before anything runs" {
-                hasOne [ "Augment.Data.Frames"; "Give 2 or more" ] (problems (ShapesInMotion { motion with Frames = 1 }))
+                hasOne
+                    [ "Augment.Data.Frames"; "Give 2 or more" ]
+                    (problems (ShapesInMotion { motion with Frames = 1 }))
+
                 hasOne [ "Augment"; "no clips"; "ShapesInMotion" ] (problems Samples.setting.Data)
 
                 hasOne
@@ -127,7 +130,16 @@ let tests =
                 let of' (m: NextFrame) =
                     (m :> IMethod<SslResearch.Core.Views.Clip>).Problems |> List.map _.Where
 
-                Expect.isEmpty (List.collect of' [ NextFrame.Default; NextFrame.Transformer; NextFrame.CpuShapes; NextFrame.CpuShapesTransformer ]) "presets"
+                Expect.isEmpty
+                    (List.collect
+                        of'
+                        [
+                            NextFrame.Default
+                            NextFrame.Transformer
+                            NextFrame.CpuShapes
+                            NextFrame.CpuShapesTransformer
+                        ])
+                    "presets"
 
                 let wrong: NextFrame =
                     { NextFrame.CpuShapes with
@@ -167,8 +179,7 @@ let tests =
 
                     Expect.exists before (fun p -> p.Contains "Augment.Data" && p.Contains "films") "not there yet"
 
-                    let code, out, error =
-                        sslr [ "data"; "import"; "films"; source; "--frames"; "3"; "--data"; root ]
+                    let code, out, error = sslr [ "data"; "import"; "films"; source; "--frames"; "3"; "--data"; root ]
 
                     Expect.equal code 0 error
                     Expect.stringContains out "films/train: 2 clips of 3 frames of 8x8x3" "what it made"
@@ -182,7 +193,19 @@ let tests =
                     hasOne [ "20 images a batch"; "only 2" ] after
 
                     let code, out, error =
-                        sslr [ "data"; "import"; "films"; source; "--frames"; "2"; "--frame-stride"; "2"; "--data"; root ]
+                        sslr
+                            [
+                                "data"
+                                "import"
+                                "films"
+                                source
+                                "--frames"
+                                "2"
+                                "--frame-stride"
+                                "2"
+                                "--data"
+                                root
+                            ]
 
                     Expect.equal code 0 error
                     Expect.stringContains out "clips of 2 frames" "with a stride")

@@ -31,8 +31,7 @@ let private method: NextFrame =
         Targets = FrameTargets.Every
     }
 
-let spec =
-    MethodKit.spec (MethodKit.tiny "next frame" (clips films [ Flip 0.5 ]) method) traits
+let spec = MethodKit.spec (MethodKit.tiny "next frame" (clips films [ Flip 0.5 ]) method) traits
 
 let transformer =
     MethodKit.spec
