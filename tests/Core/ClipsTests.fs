@@ -81,7 +81,7 @@ let private motion =
 
                 Expect.equal
                     store.Fingerprint
-                    "FINGERPRINT"
+                    "8866f251e00175ffa70b7546bc12fa4cc1633df238087820c294f9f01079f882"
                     "fingerprint of 40 clips of five frames of 16 pixels, seed 4"
             }
 
