@@ -53,16 +53,29 @@ let transformer =
             })
         traits
 
+/// On a vision transformer, whose patches make a map of 4×4 too.
 let whole =
-    MethodKit.spec
-        (MethodKit.tiny
-            "next frame, whole, last only"
+    let experiment =
+        MethodKit.tiny
+            "next frame, whole, last only, ViT"
             (clips films [])
             { method with
                 Memory = FrameMemory.Lstm { Width = 8; Layers = 1 }
                 Painting = FramePainting.Whole
                 Targets = FrameTargets.Last
-            })
+            }
+
+    MethodKit.spec
+        { experiment with
+            Setting =
+                { experiment.Setting with
+                    Backbone =
+                        { VitTiny 16 4 with
+                            Width = 24
+                            Depth = 2
+                        }
+                }
+        }
         traits
 
 [<Tests>]
