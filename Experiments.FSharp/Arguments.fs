@@ -87,6 +87,8 @@ type ImportArguments =
     | [<Unique>] Split of name: string
     | [<Unique>] Resize of size: string
     | [<Unique>] Channels of n: int
+    | [<Unique>] Frames of n: int
+    | [<Unique>] Frame_Stride of n: int
     | Skip_Corrupt
     | [<Unique>] Sha256 of digits: string
     | [<Unique>] Data of dir: string
@@ -98,7 +100,9 @@ type ImportArguments =
             | Split _ -> "the split that a source without train/ and test/ becomes."
             | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
             | Channels _ -> "3 or 1 (default: what the source has)."
-            | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
+            | Frames _ -> "clips of so many frames, from folders that each hold the frames of one film."
+            | Frame_Stride _ -> "keep every n-th frame of a film (default: 1)."
+            | Skip_Corrupt -> "leave out images that cannot be decoded, and clips with such frames, instead of failing."
             | Sha256 _ -> "expected SHA-256 of the source file."
             | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
 
@@ -143,7 +147,7 @@ type DataArguments =
     interface IArgParserTemplate with
         member a.Usage =
             match a with
-            | Import _ -> "bring in class folders, CIFAR or idx files."
+            | Import _ -> "bring in class folders, folders of frames, CIFAR or idx files."
             | Fetch _ -> "download, verify and import a public dataset."
             | Info _ -> "what is there."
             | Verify _ -> "read everything and compare it with its fingerprint."

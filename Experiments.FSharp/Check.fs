@@ -71,6 +71,12 @@ module Check =
         [
             yield! Data.problems setting.Data |> Problem.within "Setting.Data"
 
+            if Data.isClips setting.Data then
+                Problem.make
+                    "Setting.Data"
+                    "clips, but encoders are scored on still images"
+                    "Give still images here, and the clips to the augmentation: clips DATA OPS"
+
             if run.Kind <> RawPixels then
                 yield! setting.Backbone.Problems |> Problem.within "Setting.Backbone"
 
@@ -83,7 +89,7 @@ module Check =
             if run.Kind = Experiment then
                 yield! Train.problems setting.Train |> Problem.within "Setting.Train"
 
-                match Data.trainCount setting.Data with
+                match Data.trainCount run.TrainData with
                 | Some images when setting.Train.BatchSize > images ->
                     Problem.make
                         "Setting.Train.BatchSize"

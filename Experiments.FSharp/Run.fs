@@ -298,13 +298,13 @@ module Run =
 
     /// What the views' sizes make impossible, where the data's side is known without a look at the disk.
     let private viewProblems (e: Experiment<'Views>) =
-        match Data.side (trainData e) with
+        match Data.stored (trainData e) with
         | None -> []
-        | Some side ->
+        | Some(height, width) ->
             let normalisation = Data.normalisation (trainData e)
 
             try
-                e.Augment.Build(ImageShape(side, side, normalisation.Mean.Length), normalisation)
+                e.Augment.Build(ImageShape(height, width, normalisation.Mean.Length), normalisation)
                 |> ignore
 
                 []
@@ -361,7 +361,15 @@ module Run =
                         let ofOps = Augmentation.problems e.Augment
                         yield! ofOps |> Problem.within "Augment"
 
-                        if ofOps.IsEmpty then
+                        let ofData =
+                            if trainData e = e.Setting.Data then
+                                []
+                            else
+                                Data.problems (trainData e)
+
+                        yield! ofData |> Problem.within "Augment.Data"
+
+                        if ofOps.IsEmpty && ofData.IsEmpty then
                             yield! viewProblems e
 
                         yield!
