@@ -20,5 +20,6 @@ module Methods =
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
+            IJepa.Entry
             Supervised.Entry
         ]
