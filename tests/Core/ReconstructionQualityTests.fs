@@ -106,7 +106,7 @@ let tests =
                     ReconstructionQuality.SquaredErrors(gray, gray, normalisation))
 
                 Expect.throwsT<ArgumentException> (fun () -> ReconstructionQuality.MeanPsnr [||] |> ignore) "no images"
-                Expect.throwsT<ArgumentOutOfRangeException> (fun () -> ReconstructionQuality.Psnr -0.1 |> ignore) "negative"
+                Expect.throwsT<ArgumentOutOfRangeException> (fun () -> ReconstructionQuality.Psnr(-0.1) |> ignore) "negative"
 
                 use copy = a.clone ()
                 let before = LiveTensors.settled ()
