@@ -32,7 +32,7 @@ public static class ReconstructionQuality
 
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var errors = Pixels(images, normalisation).sub_(Pixels(reconstructions, normalisation).clamp_(0, 1)).square_();
+        var errors = Pixels(images, normalisation).sub_(Pixels(reconstructions, normalisation).clamp_(0, 1)).square();
         return errors.flatten(1).mean([1L]).data<double>().ToArray();
     }
 

@@ -12,15 +12,13 @@ open SslResearch.Core.Data
 open SslResearch.Core.Views
 open Tests.Support
 
-let private normalisation =
-    ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.3f |])
+let private normalisation = ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.3f |])
 
 let private whole height width =
     ViewPipeline(ImageShape(height, width, 3), [||], normalisation)
 
 /// The paper's values.
-let private paper =
-    BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)
+let private paper = BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)
 
 let private withVisible visible =
     BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., visible)
@@ -28,7 +26,7 @@ let private withVisible visible =
 /// The context and each target block of an image.
 let private draw (a: BlocksAugmenter) seed epoch index =
     let context = Array.zeroCreate<int64> a.ContextCount
-    let targets = Array.zeroCreate<int64> (a.Blocks * a.TargetCount)
+    let targets = Array.zeroCreate<int64>(a.Blocks * a.TargetCount)
     a.Draw(seed, epoch, index, Span context, Span targets)
     context, Array.chunkBySize a.TargetCount targets
 
@@ -76,10 +74,7 @@ let private masks =
             test "areas and rectangles of the paper's ranges on grids of several sizes" {
                 let plan side patch =
                     let a =
-                        BlocksAugmenter(
-                            whole side side,
-                            BlocksOptions(patch, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)
-                        )
+                        BlocksAugmenter(whole side side, BlocksOptions(patch, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25))
 
                     (a.Rows, a.Columns), a.TargetCount, shapesOf a, a.ContextCount
 
@@ -126,7 +121,8 @@ let private masks =
                 Expect.equal (draw b 7UL 3 5L) (draw a 7UL 3 5L) "the same"
 
                 let others =
-                    [ draw a 8UL 3 5L; draw a 7UL 4 5L; draw a 7UL 3 6L; draw a 7UL 3 5L ] |> List.distinct
+                    [ draw a 8UL 3 5L; draw a 7UL 4 5L; draw a 7UL 3 6L; draw a 7UL 3 5L ]
+                    |> List.distinct
 
                 Expect.equal others.Length 4 "each coordinate matters"
             }
@@ -166,12 +162,14 @@ let private masks =
             }
 
             test "the square of the context limits what is shown" {
-                let a =
-                    BlocksAugmenter(whole 32 32, BlocksOptions(4, 1, 0.15, 0.2, 0.75, 1.5, 0.5, 0.5, 0.3))
+                let a = BlocksAugmenter(whole 32 32, BlocksOptions(4, 1, 0.15, 0.2, 0.75, 1.5, 0.5, 0.5, 0.3))
 
                 for index in 0L .. 199L do
                     let context, _ = draw a 1UL 0 index
-                    let side (f: int64 -> int64) = Array.max (Array.map f context) - Array.min (Array.map f context) + 1L
+
+                    let side (f: int64 -> int64) =
+                        Array.max (Array.map f context) - Array.min (Array.map f context) + 1L
+
                     Expect.isLessThanOrEqual (side (fun p -> p / 8L)) 6L "rows of a square of half of 64 patches"
                     Expect.isLessThanOrEqual (side (fun p -> p % 8L)) 6L "columns"
             }
@@ -200,13 +198,15 @@ let private masks =
 /// Rows of a batch of these images, index = 100 + slot: images, context, targets.
 let private rendered (a: BlocksAugmenter) (images: byte[][]) =
     let n = images.Length
-    let view = Array.zeroCreate<float32> (n * int a.Buffers[0].RowElements)
-    let context = Array.zeroCreate<int64> (n * a.ContextCount)
-    let targets = Array.zeroCreate<int64> (n * a.Blocks * a.TargetCount)
-    let handles = [| box view; box context; box targets |] |> Array.map (fun b -> GCHandle.Alloc(b, GCHandleType.Pinned))
+    let view = Array.zeroCreate<float32>(n * int a.Buffers[0].RowElements)
+    let context = Array.zeroCreate<int64>(n * a.ContextCount)
+    let targets = Array.zeroCreate<int64>(n * a.Blocks * a.TargetCount)
 
-    let memory =
-        BatchMemory(handles |> Array.map _.AddrOfPinnedObject(), a.Buffers, Count = n)
+    let handles =
+        [| box view; box context; box targets |]
+        |> Array.map (fun b -> GCHandle.Alloc(b, GCHandleType.Pinned))
+
+    let memory = BatchMemory(handles |> Array.map _.AddrOfPinnedObject(), a.Buffers, Count = n)
 
     let render () =
         for i in 0 .. n - 1 do
@@ -254,7 +254,11 @@ let private rendering =
                     Expect.equal (Array.sub view (i * p.OutputFloats) p.OutputFloats) expected "pixels"
                     let shown, blocks = draw a 9UL 2 index
                     Expect.equal (Array.sub context (i * a.ContextCount) a.ContextCount) shown "context"
-                    Expect.equal (Array.sub targets (i * 4 * a.TargetCount) (4 * a.TargetCount)) (Array.concat blocks) "targets"
+
+                    Expect.equal
+                        (Array.sub targets (i * 4 * a.TargetCount) (4 * a.TargetCount))
+                        (Array.concat blocks)
+                        "targets"
             }
 
             test "batches are the same for any number of workers" {
@@ -262,7 +266,14 @@ let private rendering =
                 let pixels = Array.init (12 * source.Bytes) (fun i -> byte ((i * 7 + i / 192 * 31) % 251))
 
                 use store =
-                    ImageStore.FromMemory("numbers", source, pixels, Array.init 12 (fun i -> i % 2), [| "a"; "b" |], "train")
+                    ImageStore.FromMemory(
+                        "numbers",
+                        source,
+                        pixels,
+                        Array.init 12 (fun i -> i % 2),
+                        [| "a"; "b" |],
+                        "train"
+                    )
 
                 let batches workers =
                     use loader =
@@ -315,7 +326,9 @@ let private refusals =
                 let build options =
                     fun () -> box (BlocksAugmenter(whole 32 32, options))
 
-                says "patches of 5 pixels do not divide views of 32x32x3" (build (BlocksOptions(5, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
+                says
+                    "patches of 5 pixels do not divide views of 32x32x3"
+                    (build (BlocksOptions(5, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
 
                 says
                     "no rectangle of 9 to 13 patches, 1.1 to 1.2 times as high as wide, fits 8x8 patches: widen either range"
@@ -329,7 +342,11 @@ let private refusals =
                 says "received 0 and 4" (build (BlocksOptions(0, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
                 says "targets of 0.3 to 0.2" (build (BlocksOptions(4, 4, 0.3, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
                 says "ratios 0 to 1.5" (build (BlocksOptions(4, 4, 0.15, 0.2, 0., 1.5, 0.85, 1., 0.25)))
-                says "context blocks of 0.85 to 1.1" (build (BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1.1, 0.25)))
+
+                says
+                    "context blocks of 0.85 to 1.1"
+                    (build (BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1.1, 0.25)))
+
                 says "of which 0 is shown" (build (withVisible 0.))
                 says "targets of NaN to 0.2" (build (BlocksOptions(4, 4, nan, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
 
@@ -401,8 +418,7 @@ let private refusals =
                 Expect.equal (wrong |> List.map _.Where) [ "I-JEPA: Augment" ] "one problem"
                 Expect.stringContains wrong.Head.What "no rectangle of 2 to 4 patches" "which says why"
 
-                let onResNet =
-                    Check.runs [ Run.ofExperiment (MethodKit.tiny "I-JEPA" views IJepa.CpuCifar) ]
+                let onResNet = Check.runs [ Run.ofExperiment (MethodKit.tiny "I-JEPA" views IJepa.CpuCifar) ]
 
                 Expect.equal (onResNet |> List.map _.Where) [ "I-JEPA: Setting.Backbone" ] "a ResNet"
             }

@@ -56,8 +56,7 @@ let private loss =
                         let expected = naive distance p t
 
                         for dtype, tolerance in [ torch.float64, 1e-12; torch.float32, 1e-5 ] do
-                            let value =
-                                JepaLoss.Loss((tensor s p).``to``(dtype), (tensor s t).``to``(dtype), distance)
+                            let value = JepaLoss.Loss((tensor s p).``to``(dtype), (tensor s t).``to``(dtype), distance)
 
                             Expect.equal value.dtype dtype "dtype"
                             close $"{shape} {distance}" tolerance expected (scalar value)
@@ -69,10 +68,11 @@ let private loss =
                     let _, t = GoldenLoss.arbitrary 5. [ 2L; 3L; 4L ]
                     let wide = s, p |> Array.map (fun x -> 1.8 * x)
 
-                    GoldenLoss.finiteDifferences [ wide ] (fun leaves -> JepaLoss.Loss(leaves.Head, tensor s t, distance))
+                    GoldenLoss.finiteDifferences [ wide ] (fun leaves ->
+                        JepaLoss.Loss(leaves.Head, tensor s t, distance))
 
                     use scope = torch.NewDisposeScope()
-                    let predicted, targets = (tensor s p).requires_grad_ (), (tensor s t).requires_grad_ ()
+                    let predicted, targets = (tensor s p).requires_grad_(), (tensor s t).requires_grad_()
                     JepaLoss.Loss(predicted, targets, distance).backward()
                     Expect.isNull targets.grad "targets"
                     Expect.isGreaterThan (predicted.grad.abs().max() |> scalar) 0. "predictions"
@@ -83,7 +83,7 @@ let private loss =
                     for fill in [ 0.; 1.; 3. ] do
                         let value =
                             GoldenLoss.atCollapse fill [ [| 2L; 3L; 4L |] ] (fun leaves ->
-                                let targets = leaves.Head.detach().clone ()
+                                let targets = leaves.Head.detach().clone()
                                 JepaLoss.Loss(leaves.Head, targets, distance))
 
                         Expect.equal value 0. $"all {fill}"
@@ -92,7 +92,7 @@ let private loss =
             test "normalised targets: mean 0 and variance 1 of each token, constants become 0" {
                 use scope = torch.NewDisposeScope()
                 let s, t = GoldenLoss.arbitrary 3. [ 2L; 3L; 6L ]
-                let tokens = (tensor s t).requires_grad_ ()
+                let tokens = (tensor s t).requires_grad_()
                 let normalised = JepaLoss.Normalised tokens
                 Expect.isFalse normalised.requires_grad "detached"
                 same "loops" 1e-12 (tensor s (naiveNormalised 6 t)) normalised
@@ -166,7 +166,7 @@ let private lively (m: torch.nn.Module) =
 
 let private indices (rows: int64 list list) =
     let width = rows.Head.Length
-    torch.tensor(rows |> List.concat |> Array.ofList, dtype = torch.int64).view (int64 rows.Length, int64 width)
+    torch.tensor(rows |> List.concat |> Array.ofList, dtype = torch.int64).view(int64 rows.Length, int64 width)
 
 let private seen = [ [ 0L; 5L; 9L ]; [ 2L; 3L; 4L ] ]
 
@@ -192,18 +192,17 @@ let private alone (model: JepaPredictor) depth (context: torch.Tensor) (seen: in
     let table = (PositionTable.SinCos(3, 4, 8)).``to``(torch.float64).squeeze 0L
 
     let linear name (x: torch.Tensor) =
-        x.matmul(own[name + ".weight"].t ()).add (own[name + ".bias"])
+        x.matmul(own[name + ".weight"].t()).add(own[name + ".bias"])
 
     let placed (tokens: torch.Tensor) (patches: int64 list) =
         tokens.add (table.index_select (0L, torch.tensor (Array.ofList patches)))
 
-    let masks = own["mask_token"].view(1L, 8L).expand (int64 wanted.Length, 8L)
+    let masks = own["mask_token"].view(1L, 8L).expand(int64 wanted.Length, 8L)
     let all = torch.cat (ResizeArray [ placed (linear "embed" context) seen; placed masks wanted ], 0L)
     let mutable x = all.unsqueeze 0L
 
     for i in 0 .. depth - 1 do
-        let block =
-            new TransformerBlock(TransformerBlockOptions(8, 2, 4., true, 1e-6, Nullable(), 0., false))
+        let block = new TransformerBlock(TransformerBlockOptions(8, 2, 4., true, 1e-6, Nullable(), 0., false))
 
         block.``to`` torch.float64 |> ignore
         use _ = torch.no_grad ()
@@ -214,7 +213,7 @@ let private alone (model: JepaPredictor) depth (context: torch.Tensor) (seen: in
         x <- block.call x
         block.Dispose()
 
-    let out = x.squeeze(0L).narrow (0L, int64 seen.Length, int64 wanted.Length)
+    let out = x.squeeze(0L).narrow(0L, int64 seen.Length, int64 wanted.Length)
     let weight, bias = part "norm.weight", part "norm.bias"
 
     let normed =
@@ -223,7 +222,9 @@ let private alone (model: JepaPredictor) depth (context: torch.Tensor) (seen: in
         |> Array.collect (fun token ->
             let mean = Array.average token
             let variance = token |> Array.averageBy (fun v -> (v - mean) ** 2.)
-            token |> Array.mapi (fun i v -> (v - mean) / sqrt (variance + 1e-6) * weight[i] + bias[i]))
+
+            token
+            |> Array.mapi (fun i v -> (v - mean) / sqrt (variance + 1e-6) * weight[i] + bias[i]))
 
     linear "proj" (tensor [| int64 wanted.Length; 8L |] normed)
 
@@ -250,7 +251,7 @@ let private predictors =
                                 $"depth {depth}, image {i}, block {b}"
                                 1e-10
                                 expected
-                                (got.select(0L, int64 i).narrow (0L, int64 (2 * b), 2L))
+                                (got.select(0L, int64 i).narrow(0L, int64 (2 * b), 2L))
             }
 
             test "the order of the context does not matter, its positions and those asked for do" {
@@ -260,16 +261,21 @@ let private predictors =
                 let context = contextTokens ()
                 let expected = model.Predict(context, indices seen, indices wanted, 3, grid)
 
-                let turned =
-                    model.Predict(context.flip [| 1L |], (indices seen).flip [| 1L |], indices wanted, 3, grid)
+                let turned = model.Predict(context.flip [| 1L |], (indices seen).flip [| 1L |], indices wanted, 3, grid)
 
                 same "turned" 1e-12 expected turned
 
                 let differs what (other: torch.Tensor) =
                     Expect.isGreaterThan ((other - expected).abs().max() |> scalar) 1e-3 what
 
-                differs "other places seen" (model.Predict(context, (indices seen).flip [| 1L |], indices wanted, 3, grid))
-                differs "other places wanted" (model.Predict(context, indices seen, indices [ wanted[1]; wanted[0] ], 3, grid))
+                differs
+                    "other places seen"
+                    (model.Predict(context, (indices seen).flip [| 1L |], indices wanted, 3, grid))
+
+                differs
+                    "other places wanted"
+                    (model.Predict(context, indices seen, indices [ wanted[1]; wanted[0] ], 3, grid))
+
                 differs "one block of six" (model.Predict(context, indices seen, indices wanted, 1, grid))
                 differs "other tokens" (model.Predict(context.neg (), indices seen, indices wanted, 3, grid))
 
@@ -322,7 +328,10 @@ let private predictors =
                 use w = indices wanted
                 refused "expected (N, Kc, 6)" (fun () -> model.Predict(context.narrow (2L, 0L, 5L), s, w, 3, grid))
                 refused "(N, 4·Kt)" (fun () -> model.Predict(context, s, w, 4, grid))
-                refused "received (2, 3, 6), (2, 2)" (fun () -> model.Predict(context, s.narrow (1L, 0L, 2L), w, 3, grid))
+
+                refused "received (2, 3, 6), (2, 2)" (fun () ->
+                    model.Predict(context, s.narrow (1L, 0L, 2L), w, 3, grid))
+
                 GoldenLoss.leavesNothing (fun () -> model.Predict(context, s, w, 3, grid))
             }
         ]
@@ -351,12 +360,16 @@ let private predictorOf (method: SslResearch.Core.Methods.IJepa) =
     m :?> JepaPredictor
 
 let private images () =
-    torch.arange(2L * 3L * 16L * 16L, dtype = torch.float32).mul_((0.37).ToScalar()).sin_().view (2L, 3L, 16L, 16L)
+    torch.arange(2L * 3L * 16L * 16L, dtype = torch.float32).mul_((0.37).ToScalar()).sin_().view(2L, 3L, 16L, 16L)
 
 let private context = [ [ 0L; 7L; 13L; 4L ]; [ 15L; 1L; 2L; 8L ] ]
 
 /// Two blocks of 2×2.
-let private targets = [ [ 5L; 6L; 9L; 10L; 10L; 11L; 14L; 15L ]; [ 5L; 6L; 9L; 10L; 6L; 7L; 10L; 11L ] ]
+let private targets =
+    [
+        [ 5L; 6L; 9L; 10L; 10L; 11L; 14L; 15L ]
+        [ 5L; 6L; 9L; 10L; 6L; 7L; 10L; 11L ]
+    ]
 
 let private views (images: torch.Tensor) =
     ContextTargets(images, indices context, indices targets, 2, 16)
@@ -409,8 +422,7 @@ let private methods =
                                                 grid
                                             )
 
-                                    let target =
-                                        patches.index_select (1L, torch.tensor (Array.ofList block)) |> doubles
+                                    let target = patches.index_select (1L, torch.tensor (Array.ofList block)) |> doubles
 
                                     let target = if normalise then naiveNormalised 24 target else target
                                     naive distance (doubles predicted) target
@@ -425,11 +437,10 @@ let private methods =
                 for distance in both do
                     use scope = torch.NewDisposeScope()
                     use method = built vit (options distance true)
-                    let x = (images ()).requires_grad_ ()
+                    let x = (images ()).requires_grad_()
                     (forward method (views x)).Loss.backward()
 
-                    let gradient =
-                        x.grad.abs().view(2L, 3L, 4L, 4L, 4L, 4L).sum([| 1L; 3L; 5L |]).view (2L, 16L) // (N, rows · columns)
+                    let gradient = x.grad.abs().view(2L, 3L, 4L, 4L, 4L, 4L).sum([| 1L; 3L; 5L |]).view(2L, 16L) // (N, rows · columns)
 
                     let sums = doubles gradient |> Array.chunkBySize 16
 
@@ -447,16 +458,10 @@ let private methods =
                 let x = images ()
 
                 for pool in [ VitPool.Cls; VitPool.Mean ] do
-                    use method =
-                        built
-                            { vit with
-                                Pool = pool
-                                DropPath = 0.9
-                            }
-                            (options JepaDistance.SmoothL1 true)
+                    use method = built { vit with Pool = pool; DropPath = 0.9 } (options JepaDistance.SmoothL1 true)
 
                     let tokens = (method.Encoder :?> VisionTransformer).Tokens x
-                    let expected = tokens.narrow(1L, 2L, 16L).mean ([| 1L |])
+                    let expected = tokens.narrow(1L, 2L, 16L).mean([| 1L |])
                     same "h" 1e-6 expected (method.Encoder.call x)
                     let first, second = forward method (views x), forward method (views x)
                     same "the same again" 0. first.Embedding second.Embedding
@@ -464,7 +469,10 @@ let private methods =
 
             test "the target encoder's momentum rises in a straight line" {
                 use method = built vit (options JepaDistance.SmoothL1 true)
-                let momentum step = method.Teachers[0].Momentum.Invoke(StepContext(0UL, step, 10L, 0))
+
+                let momentum step =
+                    method.Teachers[0].Momentum.Invoke(StepContext(0UL, step, 10L, 0))
+
                 close "start" 1e-12 0.9 (momentum 0L)
                 close "half" 1e-12 0.95 (momentum 5L)
                 close "last step" 1e-12 0.99 (momentum 9L)
@@ -494,7 +502,9 @@ let private methods =
                     ())
 
                 refused "momentum at the start" (fun () ->
-                    use _ = built vit (IJepaOptions(JepaPredictorOptions(16, 2, 2), JepaDistance.Squared, true, 1.1, 1.))
+                    use _ =
+                        built vit (IJepaOptions(JepaPredictorOptions(16, 2, 2), JepaDistance.Squared, true, 1.1, 1.))
+
                     ())
 
                 refused "count 16 patches, but patches of 8 pixels make 2x2 of views of 16x16" (fun () ->

@@ -8,8 +8,7 @@ open SslResearch.Core.Evaluation
 open Tests.Support
 open Tests.Support.Networks
 
-let private normalisation =
-    ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.5f |])
+let private normalisation = ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.5f |])
 
 let private close what expected got =
     Expect.isTrue (Golden.close 1e-6 1e-12 expected got) $"{what}: {expected} against {got}"
@@ -33,7 +32,10 @@ let private naive images (truth: float[]) (made: float[]) =
 
 let private errors (shape: int64[]) area (truth: float[]) (made: float[]) dtype =
     use scope = torch.NewDisposeScope()
-    let at values = (tensor shape (normalised area values)).``to`` (dtype: torch.ScalarType)
+
+    let at values =
+        (tensor shape (normalised area values)).``to``(dtype: torch.ScalarType)
+
     ReconstructionQuality.SquaredErrors(at truth, at made, normalisation)
 
 [<Tests>]
@@ -42,7 +44,12 @@ let tests =
         "reconstruction quality"
         [
             test "squared errors are those of pixels, loop by loop" {
-                for shape, area in [ [| 4L; 3L; 5L; 6L |], 30; [| 1L; 3L; 1L; 1L |], 1; [| 2L; 4L; 3L; 2L; 3L |], 6 ] do
+                for shape, area in
+                    [
+                        [| 4L; 3L; 5L; 6L |], 30
+                        [| 1L; 3L; 1L; 1L |], 1
+                        [| 2L; 4L; 3L; 2L; 3L |], 6
+                    ] do
                     let count = Array.reduce (*) shape |> int
                     let truth = pixels 1. count
                     // Beyond both ends of the range, too.
@@ -52,7 +59,11 @@ let tests =
                     for dtype, tolerance in [ torch.float64, 1e-9; torch.float32, 1e-5 ] do
                         let got = errors shape area truth made dtype
                         Expect.equal got.Length (int shape[0]) "one an image"
-                        Array.iter2 (fun e g -> Expect.isTrue (Golden.close tolerance 1e-9 e g) $"{e} against {g}") expected got
+
+                        Array.iter2
+                            (fun e g -> Expect.isTrue (Golden.close tolerance 1e-9 e g) $"{e} against {g}")
+                            expected
+                            got
             }
 
             test "known values" {
@@ -62,7 +73,10 @@ let tests =
                 Expect.equal (ReconstructionQuality.Psnr 0.) infinity "equal"
                 close "mean of ratios" 30. (ReconstructionQuality.MeanPsnr [| 0.01; 0.0001 |])
 
-                Expect.isLessThan (ReconstructionQuality.Psnr((0.01 + 0.0001) / 2.)) 30. "and not the ratio of the mean error"
+                Expect.isLessThan
+                    (ReconstructionQuality.Psnr((0.01 + 0.0001) / 2.))
+                    30.
+                    "and not the ratio of the mean error"
             }
 
             test "equal images have no error, whatever the normalisation" {
@@ -77,7 +91,7 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 let images = torch.full ([| 2L; 3L; 2L; 2L |], (0.1).ToScalar(), dtype = torch.float32)
                 let other = images.clone ()
-                other.narrow(1L, 1L, 1L).add_ ((0.5).ToScalar()) |> ignore
+                other.narrow(1L, 1L, 1L).add_((0.5).ToScalar()) |> ignore
                 let got = ReconstructionQuality.SquaredErrors(images, other, normalisation)
                 // Half a deviation of 0.2 in one channel of three.
                 Expect.all got (fun e -> abs (e - 0.1 * 0.1 / 3.) < 1e-7) "pixel units"
@@ -106,7 +120,10 @@ let tests =
                     ReconstructionQuality.SquaredErrors(gray, gray, normalisation))
 
                 Expect.throwsT<ArgumentException> (fun () -> ReconstructionQuality.MeanPsnr [||] |> ignore) "no images"
-                Expect.throwsT<ArgumentOutOfRangeException> (fun () -> ReconstructionQuality.Psnr(-0.1) |> ignore) "negative"
+
+                Expect.throwsT<ArgumentOutOfRangeException>
+                    (fun () -> ReconstructionQuality.Psnr(-0.1) |> ignore)
+                    "negative"
 
                 use copy = a.clone ()
                 let before = LiveTensors.settled ()

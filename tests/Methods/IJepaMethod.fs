@@ -16,10 +16,7 @@ let private experiment name side (vit: Vit) (method: IJepa) =
         MethodKit.tiny name (contextTargets 4 TargetBlocks.Default [ CropTo(side, 0.3, 1.0); Flip 0.5 ]) method
 
     { tiny with
-        Setting =
-            { tiny.Setting with
-                Backbone = vit
-            }
+        Setting = { tiny.Setting with Backbone = vit }
     }
 
 let private vit =
