@@ -21,5 +21,6 @@ module Methods =
             VicReg.Entry
             LeJepa.Entry
             NextFrame.Entry
+            IJepa.Entry
             Supervised.Entry
         ]
