@@ -49,7 +49,7 @@ public sealed class MaeDecoder : nn.Module, IInitialised
         this.grid = grid;
         width = options.Width;
         var block = new TransformerBlockOptions(width, options.Heads, options.MlpRatio, QkvBias: true, options.NormEpsilon, LayerScale: null, DropPath: 0, Causal: false);
-        using (var scope = NewDisposeScope())
+        using (NewDisposeScope())
         {
             pos_table = PositionTable.SinCos(grid.Rows, grid.Columns, width).DetachFromDisposeScope();
             register_buffer(nameof(pos_table), pos_table, false);

@@ -21,7 +21,7 @@ public sealed class PixelHead : nn.Module<Tensor, Tensor>, IInitialised
     public PixelHead(int inputs, int outputs, params long[] standIn)
         : base(nameof(PixelHead))
     {
-        using (var scope = NewDisposeScope())
+        using (NewDisposeScope())
         {
             mask_token = new Parameter(full(standIn, float.NaN));
             mask_token.DetachFromDisposeScope();
