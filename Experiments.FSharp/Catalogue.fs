@@ -20,5 +20,7 @@ module Methods =
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
+            Mae.Entry
+            SimMim.Entry
             Supervised.Entry
         ]

@@ -7,7 +7,7 @@ namespace SslResearch.Core.Methods;
 
 /// <summary>
 /// SimMIM (Xie et al. 2022): the encoder sees all positions, those of hidden patches replaced by something learned, and one linear layer on its
-/// features predicts the hidden pixels, by mean absolute error. The encoder decides what is replaced: of a vision transformer the
+/// features predicts the hidden pixels, by mean absolute (or squared) error. The encoder decides what is replaced: of a vision transformer the
 /// tokens, after the projection and before positions are added; of a residual network the pixels, by one colour.
 /// </summary>
 /// <remarks>A transformer's CLS is in no prediction, but other tokens attend to it: it gets its gradient there.</remarks>
@@ -16,15 +16,16 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
     private readonly Backbone encoder;
     private readonly PixelHead head;
     private readonly int side; // pixels of a position of the encoder's map
-    private readonly int channels;
+    private readonly bool squaredError;
 
     /// <param name="encoder">The network to train, a vision transformer or a residual network; belongs to the method from here on.</param>
+    /// <param name="squaredError">Whether the errors of pixels are squared; else their absolute values are taken.</param>
     /// <exception cref="ArgumentException">Another network.</exception>
-    public SimMim(Backbone encoder)
+    public SimMim(Backbone encoder, bool squaredError)
     {
         this.encoder = encoder;
-        long[] standIn;
-        (side, channels, standIn) = encoder switch
+        this.squaredError = squaredError;
+        (side, var channels, var standIn) = encoder switch
         {
             VisionTransformer vit => (vit.Options.Patch, vit.Options.Channels, (long[])[1, 1, vit.Options.Width]),
             ResNet net => (Stride(net.Options), net.Options.Channels, [1, net.Options.Channels, 1, 1]),
@@ -59,7 +60,8 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
         var grid = Grid(views);
         var features = Features(views, grid); // (N, h·w, d)
         var hidden = HiddenPatches.Take(MaskedPatchLoss.Patchify(views.Images, grid.Side), views.HiddenIndices());
-        var loss = MaskedPatchLoss.MeanAbsolute(Predict(features, views, grid), hidden);
+        var predicted = Predict(features, views, grid);
+        var loss = squaredError ? MaskedPatchLoss.MeanSquare(predicted, hidden) : MaskedPatchLoss.MeanAbsolute(predicted, hidden);
         return new StepOutput(loss.MoveToOuterDisposeScope(), features.detach().mean([1L]).MoveToOuterDisposeScope());
     }
 

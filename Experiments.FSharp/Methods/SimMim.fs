@@ -3,20 +3,27 @@ namespace SslResearch
 open SslResearch.Core.Methods
 open SslResearch.Core.Views
 
-/// Xie et al. 2022, "SimMIM: a simple framework for masked image modeling". It has no settings of its own: the views say what is
-/// hidden, and the encoder what is replaced.
+/// Xie et al. 2022, "SimMIM: a simple framework for masked image modeling". The views say what is hidden, the encoder what stands in
+/// its place: a learned token in a vision transformer, a learned colour in a residual network.
 type SimMim =
-    | SimMim
+    {
+        /// Whether errors of pixels are squared; else their absolute values are taken.
+        SquaredError: bool
+    }
 
-    /// The paper. Its masks hide 60 % in patches of 32 pixels; a transformer's patch may divide those.
-    static member Default = SimMim
+    /// The paper: absolute errors (section 3.4). Its masks hide 60 % in squares of 32 pixels (section 4.1.2); a transformer's patch may be
+    /// a part of those.
+    static member Default: SimMim = { SquaredError = false }
 
-    /// The same: nothing in it depends on the scale.
-    static member CpuCifar = SimMim
+    /// The paper's comparison of losses (table 5) with squares instead.
+    static member Squared: SimMim = { SquaredError = true }
+
+    /// The CPU-scale start: nothing in it depends on the scale.
+    static member CpuCifar = SimMim.Default
 
     interface IMethod<MaskedView> with
-        member _.Build context =
-            new SslResearch.Core.Methods.SimMim(context.Encoder)
+        member m.Build context =
+            new SslResearch.Core.Methods.SimMim(context.Encoder, m.SquaredError)
 
         member _.Card =
             {
@@ -31,7 +38,7 @@ type SimMim =
                 BatchSize = "none; the paper uses 2048"
                 Teacher = "none"
                 Evaluated = "the encoder on whole images, without head"
-                Equation = "Σ |ŷ − x| over hidden pixels and channels / their number"
+                Equation = "Σ |ŷ − x| (or its square) over hidden pixels and channels / their number"
                 Source = "Xie et al. 2022"
                 Differences =
                     [
@@ -42,10 +49,17 @@ type SimMim =
             }
 
         member _.HasProjector = false
-        member _.Facts = []
+
+        member m.Facts =
+            [ "error", (if m.SquaredError then "squared" else "absolute") ]
+
         member _.Problems = []
 
     static member Entry =
         MethodEntry.make<MaskedView>
             SimMim.Default
-            [ "default (paper)", SimMim.Default; "CPU-scale CIFAR-10", SimMim.CpuCifar ]
+            [
+                "default (paper)", SimMim.Default
+                "squared error (paper)", SimMim.Squared
+                "CPU-scale CIFAR-10", SimMim.CpuCifar
+            ]
