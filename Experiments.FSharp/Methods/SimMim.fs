@@ -11,11 +11,10 @@ type SimMim =
         SquaredError: bool
     }
 
-    /// The paper: absolute errors (section 3.4). Its masks hide 60 % in squares of 32 pixels (section 4.1.2); a transformer's patch may be
-    /// a part of those.
+    /// The paper: absolute errors (section 3.4). Its masks hide 60 % in squares of 32 pixels; a transformer's patch may be a part of those.
     static member Default: SimMim = { SquaredError = false }
 
-    /// The paper's comparison of losses (table 5) with squares instead.
+    /// Squared errors, which the paper compares with.
     static member Squared: SimMim = { SquaredError = true }
 
     /// The CPU-scale start: nothing in it depends on the scale.
@@ -44,7 +43,7 @@ type SimMim =
                     [
                         "every image hides the same number of patches, as in the authors' code"
                         "the authors' code adds 10⁻⁵ to the number of hidden pixels"
-                        "residual networks, which the paper has only in an appendix, get a learned colour in the place of hidden pixels"
+                        "in a residual network a learned colour stands in the place of hidden pixels; the authors' code is for transformers"
                     ]
             }
 
@@ -60,6 +59,6 @@ type SimMim =
             SimMim.Default
             [
                 "default (paper)", SimMim.Default
-                "squared error (paper)", SimMim.Squared
+                "squared error", SimMim.Squared
                 "CPU-scale CIFAR-10", SimMim.CpuCifar
             ]
