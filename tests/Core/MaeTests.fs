@@ -391,8 +391,8 @@ let private pictures =
                 let before = LiveTensors.settled ()
                 draw ()
                 Expect.equal torch.Tensor.TotalCount before "live tensors"
-                Expect.isFalse ((part<VisionTransformer> method "encoder")).training "encoder"
-                Expect.isTrue ((part<MaeDecoder> method "decoder")).training "decoder"
+                Expect.isFalse (part<VisionTransformer> method "encoder").training "encoder"
+                Expect.isTrue (part<MaeDecoder> method "decoder").training "decoder"
                 x.Dispose()
             }
         ]
