@@ -69,7 +69,7 @@ public static class MaskedPatchLoss
         using var scope = NewDisposeScope();
         var values = patches.size(-1);
         var mean = patches.mean([-1L], keepdim: true);
-        var deviation = patches.sub(mean).square_().sum([-1L], keepdim: true).mul_(1.0 / (values - 1)).add_(Epsilon).sqrt_();
+        var deviation = patches.sub(mean).square().sum([-1L], keepdim: true).mul_(1.0 / (values - 1)).add_(Epsilon).sqrt_();
         return (mean.MoveToOuterDisposeScope(), deviation.MoveToOuterDisposeScope());
     }
 
