@@ -78,10 +78,10 @@ let private eighth =
             use method = mae ()
             let x, order = images 3 16, indices (orders 3 16)
             let theirs = (documents method x order).narrow (1, int64 visible, 12L)
-            Expect.equal (spread theirs) 0. "theirs: one prediction"
+            Expect.isLessThan (spread theirs) 1e-12 "theirs: one prediction"
             let other = x.mul ((-1.).ToScalar())
             let elsewhere = (documents method other order).narrow (1, int64 visible, 12L)
-            Expect.equal (doubles elsewhere) (doubles theirs) "theirs: whatever the image"
+            Expect.isLessThan (spread (torch.cat ([| theirs; elsewhere |], 0L))) 1e-12 "theirs: whatever the image"
             let predicted = ours method x order
             Expect.isGreaterThan (spread predicted) 1e-3 "ours differ"
 
