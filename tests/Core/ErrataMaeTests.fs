@@ -10,7 +10,7 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Runtime
 open SslResearch.Core.Views
-open Tests.Support.Hidden
+open Tests.Support.PatchViews
 open Tests.Support.Networks
 
 let private value (t: torch.Tensor) = Array.head (doubles t)

@@ -10,7 +10,7 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support
-open Tests.Support.Hidden
+open Tests.Support.PatchViews
 open Tests.Support.Networks
 open Tests.Support.ReferenceModels
 

@@ -8,7 +8,7 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support
-open Tests.Support.Hidden
+open Tests.Support.PatchViews
 open Tests.Support.Networks
 
 let private close what tolerance (expected: float) (got: float) =

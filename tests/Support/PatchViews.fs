@@ -1,5 +1,5 @@
 /// Masked views for tests, made by hand.
-module Tests.Support.Hidden
+module Tests.Support.PatchViews
 
 open TorchSharp
 open SslResearch.Core.Methods
@@ -56,7 +56,7 @@ let patchOf (patch: int) (images: torch.Tensor) n p =
     |]
 
 /// A network of a method in double precision, with weights far enough from 0 that nothing hides behind the residual path.
-let lively (method: ISslMethod<'Views>) =
+let lively (method: ISslMethod<MaskedView>) =
     use _ = torch.no_grad ()
 
     for struct (_, m) in method.Trained do
@@ -66,15 +66,15 @@ let lively (method: ISslMethod<'Views>) =
             if p.dim () > 1L then
                 p.mul_ ((if name.Contains "norm" then 1. else 6.).ToScalar()) |> ignore
 
-let forward (method: ISslMethod<'Views>) views =
+let forward (method: ISslMethod<MaskedView>) views =
     let context = StepContext(7UL, 0L, 10L, 0)
     method.Forward(views, &context)
 
-let picture (method: IPictured<'Views>) views =
+let picture (method: IPictured<MaskedView>) views =
     let context = StepContext(7UL, 9L, 10L, 0)
     method.Picture(views, &context)
 
 /// A trained network of a method.
-let part<'M when 'M :> torch.nn.Module> (method: ISslMethod<'Views>) prefix =
+let part<'M when 'M :> torch.nn.Module> (method: ISslMethod<MaskedView>) prefix =
     let struct (_, m) = method.Trained |> Seq.find (fun (struct (name, _)) -> name = prefix)
     m :?> 'M
