@@ -43,7 +43,10 @@ type Mae =
         }
 
     /// The paper's first target: pixels as they are.
-    static member Pixels = { Mae.Default with NormaliseTargets = false }
+    static member Pixels =
+        { Mae.Default with
+            NormaliseTargets = false
+        }
 
     /// The CPU-scale start for an encoder of width 128 and depth 4: a decoder of half its width and depth.
     static member CpuCifar =
@@ -79,7 +82,8 @@ type Mae =
                 BatchSize = "none; the paper uses 4096"
                 Teacher = "none"
                 Evaluated = "the encoder on all patches, without decoder"
-                Equation = "mean over hidden patches of mean ((ŷ − (x − μ)/√(σ² + 10⁻⁶))²), μ and σ² of the patch itself"
+                Equation =
+                    "mean over hidden patches of mean ((ŷ − (x − μ)/√(σ² + 10⁻⁶))²), μ and σ² of the patch itself"
                 Source = "He et al. 2022"
                 Differences =
                     [
@@ -95,7 +99,11 @@ type Mae =
         member m.Facts =
             [
                 "decoder", $"width {m.Decoder.Width}, depth {m.Decoder.Depth}, {m.Decoder.Heads} heads"
-                "targets", (if m.NormaliseTargets then "normalised by patch" else "pixels")
+                "targets",
+                (if m.NormaliseTargets then
+                     "normalised by patch"
+                 else
+                     "pixels")
             ]
 
         member m.Problems =

@@ -49,8 +49,7 @@ type SimMim =
 
         member _.HasProjector = false
 
-        member m.Facts =
-            [ "error", (if m.SquaredError then "squared" else "absolute") ]
+        member m.Facts = [ "error", (if m.SquaredError then "squared" else "absolute") ]
 
         member _.Problems = []
 

@@ -28,8 +28,7 @@ let private vit () =
 let private visible = 4
 
 let private mae () =
-    let method =
-        new Mae(vit (), MaeOptions(MaeDecoderOptions(16, 2, 2, 4., 1e-6), true))
+    let method = new Mae(vit (), MaeOptions(MaeDecoderOptions(16, 2, 2, 4., 1e-6), true))
 
     method.Initialise 3UL
     lively method
@@ -45,13 +44,11 @@ let private maskToken (m: torch.nn.Module) =
 /// The documents' MAE on the same networks: embedded visible tokens and mask tokens go straight to the last linear layer.
 let private documents (method: Mae) (x: torch.Tensor) (order: torch.Tensor) =
     let encoder, decoder = part<VisionTransformer> method "encoder", part<MaeDecoder> method "decoder"
-    let kept = order.narrow(1, 0, int64 visible).unsqueeze(-1).expand (-1L, -1L, 24L)
+    let kept = order.narrow(1, 0, int64 visible).unsqueeze(-1).expand(-1L, -1L, 24L)
 
-    let latent =
-        encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather (1, kept))))
+    let latent = encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather(1, kept))))
 
-    let masks =
-        (maskToken decoder).expand (x.shape[0], order.shape[1] - int64 visible, 16L)
+    let masks = (maskToken decoder).expand(x.shape[0], order.shape[1] - int64 visible, 16L)
 
     let all =
         torch.cat ([| (layers decoder "embed").call(latent.narrow (1, 1, int64 visible)); masks |], 1L)
@@ -61,15 +58,15 @@ let private documents (method: Mae) (x: torch.Tensor) (order: torch.Tensor) =
 /// What ours predicts of the hidden patches.
 let private ours (method: Mae) (x: torch.Tensor) (order: torch.Tensor) =
     let encoder, decoder = part<VisionTransformer> method "encoder", part<MaeDecoder> method "decoder"
-    let kept = order.narrow(1, 0, int64 visible).unsqueeze(-1).expand (-1L, -1L, 24L)
+    let kept = order.narrow(1, 0, int64 visible).unsqueeze(-1).expand(-1L, -1L, 24L)
 
-    let latent =
-        encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather (1, kept))))
+    let latent = encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather(1, kept))))
 
     decoder.Predict(latent, order, struct (4, 4))
 
 let private spread (rows: torch.Tensor) =
-    doubles (rows.flatten(0, 1).sub(rows.select(0, 0L).select(0, 0L)).abs().max ()) |> Array.head
+    doubles (rows.flatten(0, 1).sub(rows.select(0, 0L).select(0, 0L)).abs().max())
+    |> Array.head
 
 let private eighth =
     [
@@ -77,10 +74,10 @@ let private eighth =
             use scope = torch.NewDisposeScope()
             use method = mae ()
             let x, order = images 3 16, indices (orders 3 16)
-            let theirs = (documents method x order).narrow (1, int64 visible, 12L)
+            let theirs = (documents method x order).narrow(1, int64 visible, 12L)
             Expect.isLessThan (spread theirs) 1e-12 "theirs: one prediction"
             let other = x.mul ((-1.).ToScalar())
-            let elsewhere = (documents method other order).narrow (1, int64 visible, 12L)
+            let elsewhere = (documents method other order).narrow(1, int64 visible, 12L)
             Expect.isLessThan (spread (torch.cat ([| theirs; elsewhere |], 0L))) 1e-12 "theirs: whatever the image"
             let predicted = ours method x order
             Expect.isGreaterThan (spread predicted) 1e-3 "ours differ"
@@ -95,7 +92,7 @@ let private eighth =
             let silent (loss: Mae -> torch.Tensor -> torch.Tensor -> torch.Tensor) =
                 use scope = torch.NewDisposeScope()
                 use method = mae ()
-                (loss method (images 3 16) (indices (orders 3 16))).backward ()
+                (loss method (images 3 16) (indices (orders 3 16))).backward()
 
                 [
                     for struct (prefix, m) in method.Trained do
@@ -107,10 +104,11 @@ let private eighth =
             // It returns no loss; with MAE's own loss added to what it predicts:
             let theirs =
                 silent (fun method x order ->
-                    let hidden = HiddenPatches.Take(MaskedPatchLoss.Patchify(x, 4), order.narrow (1, int64 visible, 12L))
+                    let hidden =
+                        HiddenPatches.Take(MaskedPatchLoss.Patchify(x, 4), order.narrow (1, int64 visible, 12L))
 
                     MaskedPatchLoss.MeanSquare(
-                        (documents method x order).narrow (1, int64 visible, 12L),
+                        (documents method x order).narrow(1, int64 visible, 12L),
                         MaskedPatchLoss.Normalise hidden
                     ))
 
@@ -132,7 +130,7 @@ let private eighth =
 
 /// The documents' loss: errors times the mask, averaged over all pixels.
 let private documentsLoss (predicted: torch.Tensor) (target: torch.Tensor) (mask: torch.Tensor) =
-    predicted.sub(target).square().mul(mask.unsqueeze -1).mean ()
+    predicted.sub(target).square().mul(mask.unsqueeze -1).mean()
 
 let private ninth =
     [
@@ -146,8 +144,10 @@ let private ninth =
 
             // The identity as encoder and head.
             Expect.equal (value (documentsLoss patches patches mask)) 0. "theirs: 0, and nothing was learned"
-            let masked = patches.mul (mask.unsqueeze(-1).neg().add ((1.).ToScalar()))
-            let hidden t = HiddenPatches.Take(t, order.narrow (1, int64 visible, 12L))
+            let masked = patches.mul (mask.unsqueeze(-1).neg().add((1.).ToScalar()))
+
+            let hidden t =
+                HiddenPatches.Take(t, order.narrow (1, int64 visible, 12L))
 
             Expect.isGreaterThan
                 (value (MaskedPatchLoss.MeanAbsolute(hidden masked, hidden patches)))
@@ -164,17 +164,18 @@ let private ninth =
             let order = indices (orders 3 16)
 
             let mask =
-                HiddenPatches.Mask(MaskedView(images 3 16, order, visible), struct (4, 4), 4).unsqueeze(1).``to`` torch.float64
+                HiddenPatches.Mask(MaskedView(images 3 16, order, visible), struct (4, 4), 4).unsqueeze(1).``to``
+                    torch.float64
 
             /// Size of the gradient at hidden pixels of the input.
             let leak (loss: torch.Tensor -> torch.Tensor) =
-                let leaf = (images 3 16).requires_grad_ ()
-                (loss leaf).backward ()
-                value (leaf.grad.abs().mul(mask).sum ())
+                let leaf = (images 3 16).requires_grad_()
+                (loss leaf).backward()
+                value (leaf.grad.abs().mul(mask).sum())
 
             let theirs x =
-                let tokens = (encoder.Tokens x).narrow (1, 1, 16)
-                (head.call (HiddenPatches.Take(tokens, order.narrow (1, int64 visible, 12L)))).square().mean ()
+                let tokens = (encoder.Tokens x).narrow(1, 1, 16)
+                (head.call (HiddenPatches.Take(tokens, order.narrow (1, int64 visible, 12L)))).square().mean()
 
             Expect.isGreaterThan (leak theirs) 1e-3 "theirs"
             Expect.equal (leak (fun x -> (forward method (MaskedView(x, order, visible))).Loss)) 0. "ours"
@@ -188,11 +189,12 @@ let private ninth =
             for hidden in [ 2; 8; 14 ] do
                 let order = indices (orders 2 16)
 
-                let view =
-                    MaskedView(images 2 16, order, 16 - hidden)
+                let view = MaskedView(images 2 16, order, 16 - hidden)
 
                 let mask = HiddenPatches.Mask(view, struct (4, 4), 1).flatten(1).``to`` torch.float64
-                let part t = HiddenPatches.Take(t, view.HiddenIndices())
+
+                let part t =
+                    HiddenPatches.Take(t, view.HiddenIndices())
 
                 Expect.floatClose
                     Accuracy.high
@@ -254,7 +256,12 @@ let private eleventh =
         }
 
         test "erratum 11: a permutation makes no blocks, ours hang together" {
-            let masks draw = [| for seed in 1UL .. 40UL do yield! draw seed |]
+            let masks draw =
+                [|
+                    for seed in 1UL .. 40UL do
+                        yield! draw seed
+                |]
+
             let theirs = touching 14 14 (masks (fun seed -> plainPermutation seed 1 196 78))
             let own = touching 14 14 (masks (fun seed -> blockwise seed 1 14 14 78))
             // Chance: a neighbour is one of the other 77 hidden of 195.

@@ -15,7 +15,10 @@ open Tests.Support.Networks
 open Tests.Support.ReferenceModels
 
 let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual (abs (got - expected)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
+    Expect.isLessThanOrEqual
+        (abs (got - expected))
+        (tolerance * max 1. (abs expected))
+        $"{what}: {expected} against {got}"
 
 let private value (t: torch.Tensor) = Array.head (doubles t)
 
@@ -61,7 +64,7 @@ let private golden double =
             e.GetProperty("tolerance").GetProperty("f32").GetProperty("relative_norm").GetProperty(name).GetDouble()
 
     let x = (Golden.input "x" e ||> tensor).``to``(dtype: torch.ScalarType)
-    let order = (Golden.input "noise" e ||> tensor).argsort (1, false)
+    let order = (Golden.input "noise" e ||> tensor).argsort(1, false)
     let views = MaskedView(x, order, 4)
 
     for image, row in Seq.indexed (expected.GetProperty("mask").EnumerateArray()) do
@@ -110,7 +113,10 @@ let private golden double =
         if normalise then
             loss.backward ()
             let gradients = max (bound "grad_patch_proj") 1e-5
-            let grad (m: torch.nn.Module) name = doubles (parameters m |> List.find (fst >> (=) name) |> snd).grad
+
+            let grad (m: torch.nn.Module) name =
+                doubles (parameters m |> List.find (fst >> (=) name) |> snd).grad
+
             agrees "mask token" gradients (expected.GetProperty "grad_mask_token") (grad decoder "mask_token")
 
             agrees
@@ -119,11 +125,11 @@ let private golden double =
                 (expected.GetProperty "grad_patch_proj")
                 (grad encoder "patch_embed.proj.weight")
 
-            let visible = order.narrow(1, 0, 4).unsqueeze(-1).expand (-1L, -1L, 32L)
-            let latent = encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather (1, visible))))
+            let visible = order.narrow(1, 0, 4).unsqueeze(-1).expand(-1L, -1L, 32L)
+            let latent = encoder.Norm(encoder.Blocks(encoder.Sequence((encoder.Embed x).gather(1, visible))))
             agrees "latent" (bound "latent") (expected.GetProperty "latent") (doubles latent)
-            let all = decoder.Values((decoder.Decode(latent, order, struct (4, 4))).narrow (1, 1, 16))
-            let back = order.argsort(1, false).unsqueeze(-1).expand (-1L, -1L, 48L)
+            let all = decoder.Values((decoder.Decode(latent, order, struct (4, 4))).narrow(1, 1, 16))
+            let back = order.argsort(1, false).unsqueeze(-1).expand(-1L, -1L, 48L)
             agrees "prediction" (bound "pred") (expected.GetProperty "pred") (doubles (all.gather (1, back)))
 
 let private references =
@@ -135,11 +141,13 @@ let private references =
 
             test "the paper's base model has the authors' parameters" {
                 let expected =
-                    (Golden.entry "models" "parameter_counts").GetProperty("expected").GetProperty("mae_vit_base_patch16_dec512d8b").GetInt64()
+                    (Golden.entry "models" "parameter_counts")
+                        .GetProperty("expected")
+                        .GetProperty("mae_vit_base_patch16_dec512d8b")
+                        .GetInt64()
 
                 use method =
-                    (SslResearch.Mae.Default :> IMethod<MaskedView>)
-                        .Build
+                    (SslResearch.Mae.Default :> IMethod<MaskedView>).Build
                         {
                             Image = SslResearch.Core.Data.ImageShape(224, 224, 3)
                             Classes = 10
@@ -180,7 +188,9 @@ let private naive (method: Mae) (image: torch.Tensor) (order: int[]) visible =
         layers[name] :?> torch.nn.Module<torch.Tensor, torch.Tensor>
 
     let mask = parameters decoder |> List.find (fst >> (=) "mask_token") |> snd
-    let rows, columns = int image.shape[2] / encoder.Options.Patch, int image.shape[3] / encoder.Options.Patch
+
+    let rows, columns =
+        int image.shape[2] / encoder.Options.Patch, int image.shape[3] / encoder.Options.Patch
 
     let table =
         (PositionTable.SinCos(rows, columns, int mask.shape[2])).``to``(image.dtype: torch.ScalarType)
@@ -222,7 +232,11 @@ let private laws =
                         tiny, true, 4
                         tiny, false, 1
                         { tiny with Registers = 2 }, true, 15
-                        { tiny with Positions = VitPositions.SinCos }, true, 5
+                        { tiny with
+                            Positions = VitPositions.SinCos
+                        },
+                        true,
+                        5
                     ] do
                     use scope = torch.NewDisposeScope()
                     use method = mae vit normalise
@@ -238,7 +252,9 @@ let private laws =
                                 for rank in visible..15 do
                                     let patch = patchOf 4 x n (rows[n][rank])
                                     let target = if normalise then naiveNormalised patch else patch
-                                    Array.map2 (fun a b -> (a - b) ** 2.) predicted[rank - visible] target |> Array.average
+
+                                    Array.map2 (fun a b -> (a - b) ** 2.) predicted[rank - visible] target
+                                    |> Array.average
                         |]
 
                     // The tables of positions are made in float32 and then widened, here as there.
@@ -251,7 +267,10 @@ let private laws =
                 use scope = torch.NewDisposeScope()
                 use method = mae tiny true
                 let x, rows = images 2 16, orders 2 16
-                let said x = doubles (forward method (MaskedView(x, indices rows, 4))).Embedding
+
+                let said x =
+                    doubles (forward method (MaskedView(x, indices rows, 4))).Embedding
+
                 let hidden n p = Array.IndexOf(rows[n], p) >= 4
                 Expect.equal (said (changed 4 hidden x)) (said x) "hidden pixels changed"
 
@@ -264,7 +283,9 @@ let private laws =
                 use scope = torch.NewDisposeScope()
                 use method = mae tiny false
                 let x, rows = images 2 16, orders 2 16
-                let loss x = value (forward method (MaskedView(x, indices rows, 4))).Loss
+
+                let loss x =
+                    value (forward method (MaskedView(x, indices rows, 4))).Loss
 
                 // What is predicted, from the picture: input where visible.
                 let picture = (picture method (MaskedView(x, indices rows, 4))).Images
@@ -286,24 +307,36 @@ let private laws =
                 use scope = torch.NewDisposeScope()
                 use method = mae tiny true
                 let x, rows = images 3 16, orders 3 16
-                let loss rows = value (forward method (MaskedView(x, indices rows, 6))).Loss
+
+                let loss rows =
+                    value (forward method (MaskedView(x, indices rows, 6))).Loss
 
                 let moved =
-                    rows |> Array.map (fun r -> Array.append (Array.rev r[..5]) (Array.append r[10..] r[6..9]))
+                    rows
+                    |> Array.map (fun r -> Array.append (Array.rev r[..5]) (Array.append r[10..] r[6..9]))
 
                 close "loss" 1e-10 (loss rows) (loss moved)
             }
 
             test "CLS, registers and mask token learn, and views of other sizes are taken" {
-                for vit, side in [ tiny, 16; { tiny with Registers = 2 }, 16; tiny, 12; { tiny with Depth = 1 }, 24 ] do
+                for vit, side in
+                    [
+                        tiny, 16
+                        { tiny with Registers = 2 }, 16
+                        tiny, 12
+                        { tiny with Depth = 1 }, 24
+                    ] do
                     use scope = torch.NewDisposeScope()
                     use method = mae vit true
                     let patches = side * side / 16
-                    (forward method (MaskedView(images 2 side, indices (orders 2 patches), 3))).Loss.backward ()
+                    (forward method (MaskedView(images 2 side, indices (orders 2 patches), 3))).Loss.backward()
 
                     for struct (prefix, m) in method.Trained do
                         for name, p in parameters m do
-                            Expect.isGreaterThan (Array.sumBy abs (doubles p.grad)) 0. $"{prefix}.{name} at {side} pixels"
+                            Expect.isGreaterThan
+                                (Array.sumBy abs (doubles p.grad))
+                                0.
+                                $"{prefix}.{name} at {side} pixels"
             }
 
             test "levels" {
@@ -316,10 +349,14 @@ let private laws =
             test "what does not fit is refused" {
                 use scope = torch.NewDisposeScope()
                 refused "takes a vision transformer; received ResNet" (fun () -> new Mae(preset (), options true))
-                let decoder width depth = MaeOptions(MaeDecoderOptions(width, depth, 1, 4., 1e-6), true)
+
+                let decoder width depth =
+                    MaeOptions(MaeDecoderOptions(width, depth, 1, 4., 1e-6), true)
+
                 refused "at least one block" (fun () -> new Mae(build tiny, decoder 16 0))
                 refused "divisible by 4" (fun () -> new Mae(build tiny, decoder 18 1))
                 use method = mae tiny true
+
                 let run side patches visible =
                     forward method (MaskedView(images 2 side, indices (orders 2 patches), visible))
 
@@ -361,8 +398,7 @@ let private pictures =
 
                                 let mean = Array.average input
 
-                                let deviation =
-                                    sqrt ((input |> Array.sumBy (fun v -> (v - mean) ** 2.)) / 47. + 1e-6)
+                                let deviation = sqrt ((input |> Array.sumBy (fun v -> (v - mean) ** 2.)) / 47. + 1e-6)
 
                                 let expected =
                                     predicted[rank - 5]
@@ -379,7 +415,7 @@ let private pictures =
                 for struct (_, m) in method.Trained do
                     m.train ()
 
-                (part<VisionTransformer> method "encoder").eval ()
+                (part<VisionTransformer> method "encoder").eval()
 
                 let draw () =
                     use scope = torch.NewDisposeScope()

@@ -9,7 +9,10 @@ open Tests.Support.GoldenLoss
 open Tests.Support.Networks
 
 let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual (abs (got - expected)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
+    Expect.isLessThanOrEqual
+        (abs (got - expected))
+        (tolerance * max 1. (abs expected))
+        $"{what}: {expected} against {got}"
 
 let private value (t: torch.Tensor) = Array.head (doubles t)
 
@@ -21,7 +24,7 @@ let private hidden (c: Case) (mask: string) (rows: torch.Tensor) =
         |> Array.filter (fun (_, m) -> m = 1.)
         |> Array.map (fst >> int64)
 
-    rows.flatten(0, 1).index_select (0, torch.tensor places)
+    rows.flatten(0, 1).index_select(0, torch.tensor places)
 
 let private golden =
     testList
@@ -46,7 +49,7 @@ let private golden =
 
             test "the order inside a patch is the authors'" {
                 read "mae.norm_pix_true" (fun c expected ->
-                    let second = (MaskedPatchLoss.Patchify(c.Input "imgs", 2)).select(0, 0).select (0, 1)
+                    let second = (MaskedPatchLoss.Patchify(c.Input "imgs", 2)).select(0, 0).select(0, 1)
 
                     Array.iter2
                         (close "value" 1e-6)
@@ -91,7 +94,7 @@ let private patches =
             test "normalised patches have mean 0 and unbiased variance 1, less the ε" {
                 use scope = torch.NewDisposeScope()
                 let shape, values = arbitrary 2. [ 2L; 3L; 12L ]
-                let got = doubles (MaskedPatchLoss.Normalise((tensor shape values).requires_grad_ ()))
+                let got = doubles (MaskedPatchLoss.Normalise((tensor shape values).requires_grad_()))
                 let struct (means, deviations) = MaskedPatchLoss.Statistics(tensor shape values)
                 let means, deviations = doubles means, doubles deviations
 
@@ -118,13 +121,22 @@ let private patches =
             test "impossible patches are refused" {
                 let images = torch.zeros (2L, 3L, 6L, 8L)
                 let refused f = refusal (fun () -> f ())
-                Expect.stringContains (refused (fun () -> MaskedPatchLoss.Patchify(images, 4))) "patch of 4, received (2, 3, 6, 8)" "side"
+
+                Expect.stringContains
+                    (refused (fun () -> MaskedPatchLoss.Patchify(images, 4)))
+                    "patch of 4, received (2, 3, 6, 8)"
+                    "side"
+
                 Expect.stringContains (refused (fun () -> MaskedPatchLoss.Patchify(images, 0))) "patch of 0" "none"
-                Expect.stringContains (refused (fun () -> MaskedPatchLoss.Patchify(images[0], 2))) "received (3, 6, 8)" "rank"
+
+                Expect.stringContains
+                    (refused (fun () -> MaskedPatchLoss.Patchify(images[0], 2)))
+                    "received (3, 6, 8)"
+                    "rank"
 
                 Expect.stringContains
                     (refused (fun () -> MaskedPatchLoss.Unpatchify(torch.zeros (2L, 6L, 12L), 2, 2, 2)))
-                    "expected (N, 2 · 2, 2 · C), received (2, 6, 12)"
+                    "expected (N, 2 · 2, 2 · 2 · C), received (2, 6, 12)"
                     "count"
 
                 Expect.stringContains
@@ -148,7 +160,11 @@ let private losses =
                     use scope = torch.NewDisposeScope()
                     let shape, y = arbitrary 1. [ int64 rows; int64 width ]
                     let _, x = arbitrary 2. [ int64 rows; int64 width ]
-                    let mean f = Array.map2 (fun a b -> f (a - b)) y x |> Array.chunkBySize width |> Array.averageBy Array.average
+
+                    let mean f =
+                        Array.map2 (fun a b -> f (a - b)) y x
+                        |> Array.chunkBySize width
+                        |> Array.averageBy Array.average
 
                     for loss, f in
                         [
@@ -156,7 +172,9 @@ let private losses =
                             (fun (a, b) -> MaskedPatchLoss.MeanAbsolute(a, b)), abs
                         ] do
                         for dtype, tolerance in [ torch.float64, 1e-12; torch.float32, 1e-5 ] do
-                            let at (v: float[]) = (tensor shape v).``to``(dtype: torch.ScalarType)
+                            let at (v: float[]) =
+                                (tensor shape v).``to``(dtype: torch.ScalarType)
+
                             let got: torch.Tensor = loss (at y, at x)
                             Expect.equal got.dtype dtype "dtype"
                             close $"{rows} patches of {width}" tolerance (mean f) (value got)
@@ -175,7 +193,9 @@ let private losses =
 
             test "no gradient reaches the target" {
                 use scope = torch.NewDisposeScope()
-                let leaf (seed: float) = (arbitrary seed [ 3L; 4L ] ||> tensor).requires_grad_()
+
+                let leaf (seed: float) =
+                    (arbitrary seed [ 3L; 4L ] ||> tensor).requires_grad_()
 
                 for loss in
                     [
@@ -197,7 +217,8 @@ let private losses =
                             (fun (a, b) -> MaskedPatchLoss.MeanAbsolute(a, b))
                         ] do
                         let got =
-                            atCollapse fill [ [| 2L; 3L; 4L |]; [| 2L; 3L; 4L |] ] (fun leaves -> loss (leaves[0], leaves[1]))
+                            atCollapse fill [ [| 2L; 3L; 4L |]; [| 2L; 3L; 4L |] ] (fun leaves ->
+                                loss (leaves[0], leaves[1]))
 
                         Expect.equal got 0. "loss"
 

@@ -12,7 +12,10 @@ open Tests.Support.PatchViews
 open Tests.Support.Networks
 
 let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual (abs (got - expected)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
+    Expect.isLessThanOrEqual
+        (abs (got - expected))
+        (tolerance * max 1. (abs expected))
+        $"{what}: {expected} against {got}"
 
 let private value (t: torch.Tensor) = Array.head (doubles t)
 
@@ -63,7 +66,7 @@ let private naiveTokens (method: SimMim) (image: torch.Tensor) hidden =
             torch.cat (
                 [|
                     for p in 0 .. int projected.shape[1] - 1 ->
-                        (if hidden p then token method else at projected p).add (at places p)
+                        (if hidden p then token method else at projected p).add(at places p)
                 |],
                 1L
             )
@@ -86,20 +89,22 @@ let private naiveMap (method: SimMim) side (image: torch.Tensor) hidden =
                         filled[0L, int64 c, int64 (p / columns * side + i), int64 (p % columns * side + j)] <-
                             torch.tensor (colour[c], dtype = torch.float64)
 
-    (method.Encoder.Map filled).flatten(2).squeeze(0).transpose (0, 1)
+    (method.Encoder.Map filled).flatten(2).squeeze(0).transpose(0, 1)
 
 /// The head as a 1×1 convolution and a pixel shuffle: (1, 3, H, W). The shuffle counts a square's values channel by channel.
 let private shuffled (method: SimMim) (features: torch.Tensor) (rows: int) (columns: int) (square: int) =
     let head = parameters (part<PixelHead> method "head") |> Map.ofList
 
     let channelFirst (t: torch.Tensor) =
-        t.reshape([| int64 square; int64 square; 3L; -1L |]).permute(2, 0, 1, 3).reshape ([| int64 (3 * square * square); -1L |])
+        t
+            .reshape([| int64 square; int64 square; 3L; -1L |])
+            .permute(2, 0, 1, 3)
+            .reshape([| int64 (3 * square * square); -1L |])
 
-    let map =
-        features.transpose(0, 1).reshape (1L, features.shape[1], int64 rows, int64 columns)
+    let map = features.transpose(0, 1).reshape(1L, features.shape[1], int64 rows, int64 columns)
 
     let kernel = (channelFirst head["pred.weight"]).unsqueeze(-1).unsqueeze -1
-    let bias = (channelFirst head["pred.bias"]).flatten ()
+    let bias = (channelFirst head["pred.bias"]).flatten()
 
     torch.nn.functional.pixel_shuffle (torch.nn.functional.conv2d (map, kernel, bias), int64 square)
 
@@ -107,7 +112,13 @@ let private cases =
     [
         "transformer", transformer vit, 4, 4
         "transformer, registers", transformer { vit with Registers = 2 }, 4, 4
-        "transformer, fixed positions", transformer { vit with Positions = VitPositions.SinCos }, 4, 4
+        "transformer, fixed positions",
+        transformer
+            { vit with
+                Positions = VitPositions.SinCos
+            },
+        4,
+        4
         "transformer, masks of several patches", transformer vit, 8, 4
         "residual network", residual, 4, 4
         "residual network, masks of two positions", residual, 8, 4
@@ -140,7 +151,11 @@ let private laws =
                                             let across, times = 16 / square, side / square
 
                                             naiveTokens method image (fun p ->
-                                                isHidden rows visible n (p / across / times * (16 / side) + p % across / times))
+                                                isHidden
+                                                    rows
+                                                    visible
+                                                    n
+                                                    (p / across / times * (16 / side) + p % across / times))
                                         | _ -> naiveMap method side image (isHidden rows visible n)
 
                                     let predicted = shuffled method features (16 / square) (16 / square) square
@@ -164,18 +179,31 @@ let private laws =
                     let patches = (16 / side) * (16 / side)
                     let visible = patches / 4
                     let x, rows = images 2 16, orders 2 patches
-                    let said x = doubles (forward method (MaskedView(x, indices rows, visible))).Embedding
-                    Expect.equal (said (changed side (isHidden rows visible) x)) (said x) $"{name}: hidden pixels changed"
+
+                    let said x =
+                        doubles (forward method (MaskedView(x, indices rows, visible))).Embedding
+
+                    Expect.equal
+                        (said (changed side (isHidden rows visible) x))
+                        (said x)
+                        $"{name}: hidden pixels changed"
+
                     let seen n p = not (isHidden rows visible n p)
                     Expect.notEqual (said (changed side seen x)) (said x) $"{name}: visible ones changed"
             }
 
             test "CLS, though nothing is predicted from it, and what stands for hidden patches learn" {
-                for encoder in [ transformer vit; transformer { vit with Depth = 1 }; transformer { vit with Registers = 2 }; residual ] do
+                for encoder in
+                    [
+                        transformer vit
+                        transformer { vit with Depth = 1 }
+                        transformer { vit with Registers = 2 }
+                        residual
+                    ] do
                     use scope = torch.NewDisposeScope()
                     use method = simMim encoder false
                     method.Encoder.train ()
-                    (forward method (MaskedView(images 3 16, indices (orders 3 16), 5))).Loss.backward ()
+                    (forward method (MaskedView(images 3 16, indices (orders 3 16), 5))).Loss.backward()
 
                     for struct (prefix, m) in method.Trained do
                         for name, p in parameters m do
@@ -190,7 +218,9 @@ let private laws =
             test "what does not fit is refused" {
                 use scope = torch.NewDisposeScope()
                 use other = new LightnessEncoder(preset (), [| 0.5; 0.5; 0.5 |], [| 0.2; 0.2; 0.2 |])
-                refused "a vision transformer or a residual network; received LightnessEncoder" (fun () -> new SimMim(other, false))
+
+                refused "a vision transformer or a residual network; received LightnessEncoder" (fun () ->
+                    new SimMim(other, false))
 
                 let run encoder (side: int) patches visible =
                     use method = simMim encoder false
@@ -235,7 +265,12 @@ let private pictures =
                         |]
 
                     // Evaluation mode: the loss of the same networks.
-                    close name 1e-9 (value (forward method (MaskedView(x, indices rows, visible))).Loss) (Array.average errors)
+                    close
+                        name
+                        1e-9
+                        (value (forward method (MaskedView(x, indices rows, visible))).Loss)
+                        (Array.average errors)
+
                     ignore square
             }
 

@@ -40,10 +40,7 @@ let spec =
 /// Pixels as they are, blocks hidden, registers, fixed positions.
 let pixels =
     MethodKit.spec
-        (MethodKit.tiny
-            "MAE, pixels"
-            (maskedBlocks 4 0.5 2 MethodKit.view)
-            { method with NormaliseTargets = false }
+        (MethodKit.tiny "MAE, pixels" (maskedBlocks 4 0.5 2 MethodKit.view) { method with NormaliseTargets = false }
          |> on
              { encoder with
                  Registers = 1

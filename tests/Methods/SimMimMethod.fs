@@ -11,8 +11,7 @@ let private traits: MethodKit.Traits =
         NearChance = None
     }
 
-let private transformer =
-    MethodKit.tiny "SimMIM" (masked 4 0.6 MethodKit.view) SimMim.Default
+let private transformer = MethodKit.tiny "SimMIM" (masked 4 0.6 MethodKit.view) SimMim.Default
 
 let spec =
     MethodKit.spec

@@ -9,11 +9,13 @@ open Tests.Support.Networks
 /// An order for each image that differs from its neighbours': every patch once, without structure.
 let orders (images: int) (patches: int) =
     [|
-        for n in 0 .. images - 1 -> [| 0..patches - 1 |] |> Array.sortBy (fun p -> sin (float (p * p + 3 * p + 7 * n + 1)))
+        for n in 0 .. images - 1 ->
+            [| 0 .. patches - 1 |]
+            |> Array.sortBy (fun p -> sin (float (p * p + 3 * p + 7 * n + 1)))
     |]
 
 let indices (rows: int[][]) =
-    torch.tensor(Array.collect (Array.map int64) rows).reshape (int64 rows.Length, int64 rows[0].Length)
+    torch.tensor(Array.collect (Array.map int64) rows).reshape(int64 rows.Length, int64 rows[0].Length)
 
 /// Images without structure.
 let images (n: int) (side: int) =
@@ -21,7 +23,7 @@ let images (n: int) (side: int) =
         .arange(int64 (n * 3 * side * side), dtype = torch.float64)
         .mul(0.37.ToScalar())
         .sin_()
-        .view (int64 n, 3L, int64 side, int64 side)
+        .view(int64 n, 3L, int64 side, int64 side)
 
 /// The images with other pixels in some patches of each: patch p of image n is changed where the test says so.
 let changed (patch: int) (pick: int -> int -> bool) (images: torch.Tensor) =
@@ -35,9 +37,9 @@ let changed (patch: int) (pick: int -> int -> bool) (images: torch.Tensor) =
                     moved
                         .narrow(0, int64 n, 1L)
                         .narrow(2, int64 (p / columns * patch), int64 patch)
-                        .narrow (3, int64 (p % columns * patch), int64 patch)
+                        .narrow(3, int64 (p % columns * patch), int64 patch)
 
-                square.mul_((-1.7).ToScalar()).add_ ((0.3).ToScalar()) |> ignore
+                square.mul_((-1.7).ToScalar()).add_((0.3).ToScalar()) |> ignore
 
     moved
 
@@ -52,7 +54,9 @@ let patchOf (patch: int) (images: torch.Tensor) n p =
         for i in 0 .. patch - 1 do
             for j in 0 .. patch - 1 do
                 for c in 0 .. channels - 1 ->
-                    values[((n * channels + c) * height + p / columns * patch + i) * width + p % columns * patch + j]
+                    values[((n * channels + c) * height + p / columns * patch + i) * width
+                           + p % columns * patch
+                           + j]
     |]
 
 /// A network of a method in double precision, with weights far enough from 0 that nothing hides behind the residual path.
