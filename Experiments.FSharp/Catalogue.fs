@@ -22,5 +22,7 @@ module Methods =
             LeJepa.Entry
             NextFrame.Entry
             IJepa.Entry
+            Mae.Entry
+            SimMim.Entry
             Supervised.Entry
         ]
