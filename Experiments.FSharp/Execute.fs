@@ -429,10 +429,14 @@ module Execute =
                 | Some o when o.End = TrainEnd.Diverged -> []
                 | _ -> evaluate run data encoder (uint64 seed) folder options reporter stop
 
-            let picture =
+            let measures, picture =
                 match outcome with
-                | Some o when o.End <> TrainEnd.Diverged -> draw run seed encoder dataOf store
-                | _ -> None
+                | Some o when o.End <> TrainEnd.Diverged ->
+                    let ofTest measure =
+                        measure (dataOf run.TrainData).Test
+
+                    encoder.Measure |> Option.map ofTest |> Option.defaultValue [], draw run seed encoder dataOf store
+                | _ -> [], None
 
             let hash, dirty = commit.Value
             let levels = outcome |> Option.bind (fun o -> Option.ofObj o.Levels)
@@ -452,6 +456,7 @@ module Execute =
                     Canonical = run.CanonicalText
                     Verdict = verdict outcome
                     Scores = scores
+                    Measures = measures
                     Picture = picture
                     Training =
                         {

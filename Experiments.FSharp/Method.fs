@@ -1,6 +1,7 @@
 namespace SslResearch
 
 open System
+open System.Threading
 open SslResearch.Core.Data
 open SslResearch.Core.Methods
 open SslResearch.Core.Models
@@ -101,6 +102,21 @@ type IUsesRuns =
 
 /// A method that hides patches from its encoder, which only a vision transformer takes.
 type INeedsVisionTransformer = interface end
+
+/// What a trained method is measured on.
+type MeasureContext =
+    {
+        /// The test split of what it was trained on.
+        Test: ImageStore
+        Normalisation: Normalisation
+        Device: torch.Device
+        Stop: CancellationToken
+    }
+
+/// A method with figures of its own beside its encoder's scores (an error of prediction, the use of a codebook): stored with the run
+/// and told under its tables.
+type IMeasured<'Views when 'Views: not struct and 'Views :> IViews> =
+    abstract Measure: method: ISslMethod<'Views> * on: MeasureContext -> (string * float) list
 
 /// Two linear layers with ReLU between.
 type MlpProjection =

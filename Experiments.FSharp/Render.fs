@@ -39,6 +39,15 @@ module Render =
         | Some half -> $"{percent e.Mean} ± {percent half}"
         | None -> $"{percent e.Mean} (n=1)"
 
+    /// Mean ± half width to three digits.
+    let private figure (e: Estimate) =
+        let three (x: float) =
+            x.ToString("G3", Globalization.CultureInfo.InvariantCulture)
+
+        match e.Half with
+        | Some half -> $"{three e.Mean} ± {three half}"
+        | None -> $"{three e.Mean} (n=1)"
+
     let private ofRun (stored: StoredRun list) (run: Run) =
         stored |> List.filter (fun r -> r.RunId = run.Id) |> List.sortBy _.Seed
 
@@ -240,6 +249,31 @@ module Render =
                     ]
         ]
 
+    /// What methods say of themselves, as means over seeds.
+    let private measureNotes (stored: StoredRun list) (runs: Run list) =
+        [
+            for run in runs do
+                let done' = ofRun stored run
+
+                let figures =
+                    [
+                        for name in done' |> List.collect (fun r -> List.map fst r.Measures) |> List.distinct do
+                            let values =
+                                done'
+                                |> List.collect _.Measures
+                                |> List.filter (fun (n, v) -> n = name && Double.IsFinite v)
+                                |> List.map snd
+
+                            match Statistics.estimate values with
+                            | Some e -> $"{name} {figure e}"
+                            | None -> ()
+                    ]
+
+                if not figures.IsEmpty then
+                    let figures = String.concat ", " figures
+                    $"{run.Title}, on the test split of what it was trained on: {figures}."
+        ]
+
     let private pictures (stored: StoredRun list) (runs: Run list) =
         [
             for run in runs do
@@ -293,6 +327,7 @@ module Render =
                 [
                     yield! missingNotes stored runs
                     yield! definitionNotes runs protocols
+                    yield! measureNotes stored runs
                     yield! constantNote constant
 
                     for name, values in long do
@@ -374,6 +409,7 @@ module Render =
                 [
                     yield! missingNotes stored runs
                     yield! definitionNotes runs protocols
+                    yield! measureNotes stored runs
 
                     "Time, images per second (images, not views) and peak resident memory: medians over seeds; training alone, evaluation not counted."
 
@@ -411,6 +447,7 @@ module Render =
                 [
                     yield! missingNotes stored p.Cells
                     yield! definitionNotes p.Cells [ p.Protocol ]
+                    yield! measureNotes stored p.Cells
                     yield! constantNote constant
                     yield! provenanceNotes (p.Cells |> List.collect (ofRun stored))
                 ]

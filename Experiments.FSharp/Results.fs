@@ -88,6 +88,8 @@ type StoredRun =
         /// learned, at chance, diverged, untrained, or collapsed with its kind in brackets.
         Verdict: string
         Scores: Score list
+        /// The method's own figures on the test split of what it was trained on, by name.
+        Measures: (string * float) list
         /// A picture of what the method predicts, by its path from the results file.
         Picture: string option
         Training: TrainingRecord
@@ -159,6 +161,12 @@ module StoredRun =
             w.WriteEndObject()
 
         w.WriteEndArray()
+
+        if not run.Measures.IsEmpty then
+            object "measures" (fun () ->
+                for name, value in run.Measures do
+                    number name value)
+
         run.Picture |> Option.iter (fun path -> w.WriteString("picture", path))
 
         object "training" (fun () ->
@@ -274,6 +282,10 @@ module StoredRun =
                             Details = [ for d in (get "details" e).EnumerateObject() -> d.Name, real d.Value ]
                         }
                 ]
+            Measures =
+                match root.TryGetProperty "measures" with
+                | true, measures -> [ for m in measures.EnumerateObject() -> m.Name, real m.Value ]
+                | _ -> []
             Picture =
                 match root.TryGetProperty "picture" with
                 | true, path -> Option.ofObj (path.GetString())

@@ -41,6 +41,8 @@ type TrainedEncoder =
         Outcome: TrainOutcome option
         /// What it predicts for the first images of a split that is like the one it was trained on; None where a method has nothing to show.
         Picture: (ImageStore -> MethodPicture) option
+        /// The method's own figures on such a split, by name.
+        Measure: (ImageStore -> (string * float) list) option
         Owner: IDisposable
     }
 
@@ -236,6 +238,21 @@ module Run =
                 showing.Picture(loader.Next().Views, &context))
         | _ -> None
 
+    let private measure (e: Experiment<'Views>) (method: ISslMethod<'Views>) (site: TrainSite) =
+        match box e.Method with
+        | :? IMeasured<'Views> as measured ->
+            Some(fun (images: ImageStore) ->
+                measured.Measure(
+                    method,
+                    {
+                        Test = images
+                        Normalisation = Data.normalisation (trainData e)
+                        Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
+                        Stop = site.Stop
+                    }
+                ))
+        | _ -> None
+
     let private trainExperiment (e: Experiment<'Views>) (site: TrainSite) =
         let train = e.Setting.Train
         let shape = site.Train.Shape
@@ -290,6 +307,7 @@ module Run =
                 Projector = Option.ofObj method.Projector
                 Outcome = Some outcome
                 Picture = picture e method site
+                Measure = measure e method site
                 Owner = method
             }
         with _ ->
@@ -410,6 +428,7 @@ module Run =
                         Projector = None
                         Outcome = None
                         Picture = None
+                        Measure = None
                         Owner = encoder
                     }
         }
@@ -432,6 +451,7 @@ module Run =
                         Projector = None
                         Outcome = None
                         Picture = None
+                        Measure = None
                         Owner =
                             { new IDisposable with
                                 member _.Dispose() = ()
