@@ -1,7 +1,6 @@
 module Tests.Core.MaeTests
 
 open System
-open System.Text.Json
 open Expecto
 open TorchSharp
 open SslResearch
@@ -346,6 +345,32 @@ let private laws =
                 Expect.equal (pixels.Levels 8) (LossLevels(Nullable(), Nullable())) "pixels"
             }
 
+            test "problems of its settings are found before anything runs" {
+                let problems (decoder: SslResearch.MaeDecoder -> SslResearch.MaeDecoder) =
+                    let start = SslResearch.Mae.CpuCifar
+
+                    let method =
+                        { start with
+                            Decoder = decoder start.Decoder
+                        }
+
+                    (method :> IMethod<MaskedView>).Problems |> List.map string
+
+                Expect.isEmpty (problems id) "as it is"
+
+                for text, decoder in
+                    [
+                        "Decoder.Width: 66 channels",
+                        (fun (d: SslResearch.MaeDecoder) -> { d with Width = 66; Heads = 2 })
+                        "Decoder.Width: 0.", (fun d -> { d with Width = 0 })
+                        "Decoder.Depth: 0", (fun d -> { d with Depth = 0 })
+                        "Decoder.Heads: 5 heads in a width of 64", (fun d -> { d with Heads = 5 })
+                        "Decoder.MlpRatio: NaN", (fun d -> { d with MlpRatio = nan })
+                        "Decoder.NormEpsilon: 0", (fun d -> { d with NormEpsilon = 0. })
+                    ] do
+                    Expect.stringContains (problems decoder |> String.concat "\n") text text
+            }
+
             test "what does not fit is refused" {
                 use scope = torch.NewDisposeScope()
                 refused "takes a vision transformer; received ResNet" (fun () -> new Mae(preset (), options true))
@@ -415,7 +440,7 @@ let private pictures =
                 for struct (_, m) in method.Trained do
                     m.train ()
 
-                (part<VisionTransformer> method "encoder").eval()
+                (part<MaeDecoder> method "decoder").eval()
 
                 let draw () =
                     use scope = torch.NewDisposeScope()
@@ -427,8 +452,8 @@ let private pictures =
                 let before = LiveTensors.settled ()
                 draw ()
                 Expect.equal torch.Tensor.TotalCount before "live tensors"
-                Expect.isFalse (part<VisionTransformer> method "encoder").training "encoder"
-                Expect.isTrue (part<MaeDecoder> method "decoder").training "decoder"
+                Expect.isTrue (part<VisionTransformer> method "encoder").training "encoder"
+                Expect.isFalse (part<MaeDecoder> method "decoder").training "decoder"
                 x.Dispose()
             }
         ]

@@ -18,12 +18,15 @@ let indices (rows: int[][]) =
     torch.tensor(Array.collect (Array.map int64) rows).reshape(int64 rows.Length, int64 rows[0].Length)
 
 /// Images without structure.
-let images (n: int) (side: int) =
+let imagesOf (height: int) (width: int) (n: int) =
     torch
-        .arange(int64 (n * 3 * side * side), dtype = torch.float64)
+        .arange(int64 (n * 3 * height * width), dtype = torch.float64)
         .mul(0.37.ToScalar())
         .sin_()
-        .view(int64 n, 3L, int64 side, int64 side)
+        .view(int64 n, 3L, int64 height, int64 width)
+
+/// The same, square.
+let images (n: int) (side: int) = imagesOf side side n
 
 /// The images with other pixels in some patches of each: patch p of image n is changed where the test says so.
 let changed (patch: int) (pick: int -> int -> bool) (images: torch.Tensor) =
