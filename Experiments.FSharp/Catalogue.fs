@@ -20,5 +20,7 @@ module Methods =
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
+            Dvae.Entry
+            Beit.Entry
             Supervised.Entry
         ]
