@@ -69,7 +69,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
         Trained = [("encoder", encoder), ("head", head), ("decoder", decoder)];
 
         torch.Tensor Constant(IReadOnlyList<double> values) =>
-            torch.tensor(values.Select(v => (float)v).ToArray(), 1, channels, 1, 1).to(device).DetachFromDisposeScope();
+            torch.tensor(values.Select(v => (float)v).ToArray()).reshape(1, channels, 1, 1).to(device).DetachFromDisposeScope();
     }
 
     /// <inheritdoc/>

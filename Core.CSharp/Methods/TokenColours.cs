@@ -21,7 +21,7 @@ internal static class TokenColours
     public static torch.Tensor Map(torch.Tensor tokens, int rows, int columns, int patch, int vocabulary)
     {
         using var scope = torch.NewDisposeScope();
-        var colours = torch.tensor(Enumerable.Range(0, vocabulary).SelectMany(Colour).ToArray(), vocabulary, 3).to(tokens.device);
+        var colours = torch.tensor(Enumerable.Range(0, vocabulary).SelectMany(Colour).ToArray()).reshape(vocabulary, 3).to(tokens.device);
         var n = tokens.size(0);
         return colours.index_select(0, tokens.reshape(-1))
             .reshape(n, rows, 1, columns, 1, 3)

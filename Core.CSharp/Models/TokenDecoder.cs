@@ -76,8 +76,8 @@ public sealed class TokenDecoder : nn.Module<Tensor, Tensor>, IInitialised
     /// <returns>(N, outputs, F·h, F·w), F = <see cref="Factor"/>.</returns>
     public Tensor Draw(Tensor codes, int rows, int columns)
     {
-        using var map = codes.reshape(-1, rows, columns, codeWidth).permute(0, 3, 1, 2);
-        return call(map);
+        using var scope = NewDisposeScope();
+        return call(codes.reshape(-1, rows, columns, codeWidth).permute(0, 3, 1, 2)).MoveToOuterDisposeScope();
     }
 
     /// <summary>(N, D, h, w) to (N, outputs, F·h, F·w).</summary>
