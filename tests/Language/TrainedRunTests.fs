@@ -7,6 +7,7 @@ open System.Threading
 open Expecto
 open SslResearch
 open SslResearch.Core.Views
+open Tests.Support
 
 let private setting: Setting =
     {
@@ -60,7 +61,7 @@ let private on (tokenizer: Run) : Experiment<MaskedView> =
                         Depth = 2
                     }
             }
-        Augment = MASKED
+        Augment = PlainMask.plainMask 4 6 [ Flip 0.5 ]
         Method = Beit.Default tokenizer
     }
 

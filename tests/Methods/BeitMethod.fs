@@ -31,7 +31,7 @@ let private experiment targets =
     let tiny =
         MethodKit.tiny
             (if targets = RealTokens then "BEiT" else "BEiT, shuffled words")
-            MASKED
+            (PlainMask.plainMask 4 4 MethodKit.view)
             { Beit.Default tokenizer with
                 Targets = targets
             }
