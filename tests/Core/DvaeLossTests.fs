@@ -94,7 +94,7 @@ let private relaxation =
             test "noise is standard Gumbel, finite, of the asked type and a function of torch's seed" {
                 use scope = torch.NewDisposeScope()
 
-                let noise dtype =
+                let noise (dtype: torch.ScalarType) =
                     use _ = torch.manual_seed 5L
                     GumbelSoftmax.Noise(torch.empty (300L, 400L, dtype = dtype))
 

@@ -158,15 +158,16 @@ let tests =
                     (part method i).eval ()
 
                 let map = method.Encoder.Map x
+                let named = doubles tokens
 
                 for n in 0L .. 4L do
                     for r in 0L .. 3L do
                         for c in 0L .. 3L do
                             let here = map.narrow(0L, n, 1L).narrow(2L, r, 1L).narrow (3L, c, 1L)
                             let best = value (((head method).call here).argmax 1L)
-                            Expect.equal (doubles tokens)[int (n * 16L + r * 4L + c)] best $"image {n}, {r}, {c}"
+                            Expect.equal named[int (n * 16L + r * 4L + c)] best $"image {n}, {r}, {c}"
 
-                Expect.isTrue (doubles tokens |> Array.forall (fun t -> t >= 0. && t < float vocabulary)) "range"
+                Expect.isTrue (named |> Array.forall (fun t -> t >= 0. && t < float vocabulary)) "range"
                 Expect.equal (method.Vocabulary, method.Patch) (vocabulary, 4) "as a tokenizer"
             }
 
