@@ -224,8 +224,7 @@ module Check =
 
     /// All problems of a recipe.
     let recipe (recipe: Recipe) : Problem list =
-        let rec withNeeds (run: Run) =
-            run :: List.collect withNeeds run.Needs
+        let rec withNeeds (run: Run) = run :: List.collect withNeeds run.Needs
 
         [
             yield!

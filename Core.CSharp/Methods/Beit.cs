@@ -23,7 +23,7 @@ public enum TokenTargets
 /// patches, and a linear layer says at each hidden one which word of a trained vocabulary it is, by cross entropy, mean over them. The tokenizer sees
 /// the whole image, is not trained and is no part of the checkpoint.
 /// </summary>
-public sealed class Beit : ISslMethod<MaskedView>
+public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
 {
     private readonly VisionTransformer encoder;
     private readonly MaskedTokenHead head;
@@ -81,8 +81,64 @@ public sealed class Beit : ISslMethod<MaskedView>
     /// <summary>Loss; embedding = mean over the visible patches' tokens (N, width), over all where none is visible.</summary>
     public StepOutput Forward(MaskedView views, in StepContext context)
     {
-        var (n, hiddenCount) = ((int)views.Count, views.Hidden);
-        if (hiddenCount == 0)
+        using var scope = torch.NewDisposeScope();
+        var hidden = views.HiddenIndices(); // (N, H)
+        var (words, tokens, scores) = Predict(views);
+        var labels = (targets == TokenTargets.Shuffled ? Shuffled(words, context) : words).gather(1, hidden).reshape(-1); // (N·H)
+        var loss = torch.nn.functional.cross_entropy(scores, labels);
+        var seen = tokens.detach();
+        var embedding = (views.Visible == 0 ? seen : Gathered(seen, views.VisibleIndices())).mean([1L]);
+        return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>
+    /// The image and what is visible of it; where the tokenizer is a <see cref="Dvae"/> also the words in colours, the same with the likeliest ones at
+    /// hidden patches, and what its decoder makes of those.
+    /// </summary>
+    /// <inheritdoc/>
+    public MethodPicture Picture(MaskedView views, in StepContext context)
+    {
+        using var noGrad = torch.no_grad();
+        using var scope = torch.NewDisposeScope();
+        var training = encoder.training;
+        encoder.eval();
+        var (words, _, scores) = Predict(views);
+        encoder.train(training);
+        var (images, hidden, patch) = (views.Images, views.HiddenIndices(), tokenizer.Patch);
+        var (n, rows, columns) = (images.size(0), images.size(2) / patch, images.size(3) / patch);
+        var visible = torch.ones(n, views.Patches, images.dtype, images.device).scatter_(1, hidden, torch.zeros_like(hidden).to(images.dtype))
+            .reshape(n, 1, rows, 1, columns, 1)
+            .expand(n, 1, rows, patch, columns, patch)
+            .reshape(n, 1, rows * patch, columns * patch);
+        List<string> names = ["input", "masked"];
+        List<torch.Tensor> pictures = [images, images.mul(visible)];
+        if (tokenizer is Dvae dvae)
+        {
+            var guessed = words.scatter(1, hidden, scores.argmax(1).reshape(n, views.Hidden)); // (N, P)
+            names.AddRange(["words", "predicted words", "predicted words decoded"]);
+            pictures.AddRange([dvae.Coloured(words, images), dvae.Coloured(guessed, images), dvae.Drawn(guessed, images)]);
+        }
+
+        return new MethodPicture(names, torch.stack(pictures.Select(Dvae.Rgb).ToArray(), 1).MoveToOuterDisposeScope());
+    }
+
+    /// <inheritdoc/>
+    public void AfterUpdate(in StepContext context)
+    {
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        tokenizer.Dispose();
+        head.Dispose();
+        encoder.Dispose();
+    }
+
+    /// <summary>Words (N, P), the encoder's tokens of all patches (N, P, width), scores of words at hidden ones (N·H, V).</summary>
+    private (torch.Tensor Words, torch.Tensor Tokens, torch.Tensor Scores) Predict(MaskedView views)
+    {
+        if (views.Hidden == 0)
         {
             throw new ArgumentException("No patch is hidden: nothing is left to be predicted. Hide at least one.", nameof(views));
         }
@@ -101,26 +157,9 @@ public sealed class Beit : ISslMethod<MaskedView>
         var hidden = views.HiddenIndices(); // (N, H)
         var input = head.Hide(patches, hidden).add(encoder.Positions(views.Images));
         var sequence = encoder.Norm(encoder.Blocks(encoder.Sequence(input)));
-        var tokens = sequence.narrow(1, sequence.size(1) - views.Patches, views.Patches); // (N, P, width)
-        var scores = head.call(Gathered(tokens, hidden).reshape((long)n * hiddenCount, encoder.FeatureCount)); // (N·H, V)
-        var labels = (targets == TokenTargets.Shuffled ? Shuffled(words, context) : words).gather(1, hidden).reshape(-1); // (N·H)
-        var loss = torch.nn.functional.cross_entropy(scores, labels);
-        var seen = tokens.detach();
-        var embedding = (views.Visible == 0 ? seen : Gathered(seen, views.VisibleIndices())).mean([1L]);
-        return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
-    }
-
-    /// <inheritdoc/>
-    public void AfterUpdate(in StepContext context)
-    {
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        tokenizer.Dispose();
-        head.Dispose();
-        encoder.Dispose();
+        var tokens = sequence.narrow(1, sequence.size(1) - views.Patches, views.Patches);
+        var scores = head.call(Gathered(tokens, hidden).reshape(-1, encoder.FeatureCount));
+        return (words.MoveToOuterDisposeScope(), tokens.MoveToOuterDisposeScope(), scores.MoveToOuterDisposeScope());
     }
 
     /// <summary>(N, P, width) at (N, K) to (N, K, width).</summary>

@@ -171,11 +171,39 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
         using var scope = torch.NewDisposeScope();
         var images = views.Images;
         var words = Words(images);
-        var (rows, columns) = ((int)images.size(2) / Patch, (int)images.size(3) / Patch);
-        var colours = TokenColours.Map(words, rows, columns, Patch, options.Vocabulary);
-        var pictures = new[] { images, colours.sub(mean).div(std), Decoded(words, images).sub(mean).div(std) };
+        var pictures = new[] { images, Coloured(words, images), Drawn(words, images) };
         return new MethodPicture(Columns, torch.stack(pictures.Select(Rgb).ToArray(), 1).MoveToOuterDisposeScope());
     }
+
+    /// <summary>Patches in the colours of their words, normalised.</summary>
+    /// <param name="words">(N, P) int64.</param>
+    /// <param name="images">(N, C, H, W), for the size.</param>
+    /// <returns>(N, 3, H, W).</returns>
+    internal torch.Tensor Coloured(torch.Tensor words, torch.Tensor images)
+    {
+        using var scope = torch.NewDisposeScope();
+        var colours = TokenColours.Map(words, (int)images.size(2) / Patch, (int)images.size(3) / Patch, Patch, options.Vocabulary);
+        return colours.sub(mean).div(std).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the decoder makes of words alone, normalised; no gradient.</summary>
+    /// <param name="words">(N, P) int64.</param>
+    /// <param name="images">(N, C, H, W), for the size.</param>
+    /// <returns>(N, C, H, W).</returns>
+    internal torch.Tensor Drawn(torch.Tensor words, torch.Tensor images)
+    {
+        using var frozen = new Frozen(this);
+        using var scope = torch.NewDisposeScope();
+        return Decoded(words, images).sub(mean).div(std).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Images of one channel as images of three.</summary>
+    internal static torch.Tensor Rgb(torch.Tensor images) => images.size(1) switch
+    {
+        3 => images,
+        1 => images.expand(-1, 3, -1, -1),
+        var channels => throw new ArgumentException($"expected images of 1 or 3 channels, received {channels}", nameof(images)),
+    };
 
     /// <inheritdoc/>
     public void Dispose()
@@ -204,13 +232,6 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
             : throw new ArgumentException(
                 $"The encoder makes a map of {map.size(2)}x{map.size(3)} of images of {size.Height}x{size.Width}: tokens need one position for each square patch.", nameof(encoder));
     }
-
-    private static torch.Tensor Rgb(torch.Tensor images) => images.size(1) switch
-    {
-        3 => images,
-        1 => images.expand(-1, 3, -1, -1),
-        var channels => throw new ArgumentException($"expected images of 1 or 3 channels, received {channels}", nameof(images)),
-    };
 
     private torch.Tensor Map(torch.Tensor images)
     {

@@ -101,6 +101,4 @@ type Beit =
 
         let beit = Beit.Default tokenizer
 
-        MethodEntry.make<MaskedView>
-            beit
-            [ "default (paper)", beit; "control", { beit with Targets = ShuffledTokens } ]
+        MethodEntry.make<MaskedView> beit [ "default (paper)", beit; "control", { beit with Targets = ShuffledTokens } ]

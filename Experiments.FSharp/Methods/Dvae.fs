@@ -171,6 +171,4 @@ type Dvae =
             ]
 
     static member Entry =
-        MethodEntry.make<OneView>
-            Dvae.Default
-            [ "default (paper)", Dvae.Default; "CPU-scale CIFAR-10", Dvae.CpuCifar ]
+        MethodEntry.make<OneView> Dvae.Default [ "default (paper)", Dvae.Default; "CPU-scale CIFAR-10", Dvae.CpuCifar ]

@@ -83,7 +83,9 @@ let private images (seed: int64) n =
 
 /// Each image's own order of its 16 patches.
 let private orders n =
-    [| for i in 0 .. n - 1 -> [| for p in 0..15 -> int64 ((p * (2 * i + 3) + 5 * i) % 16) |] |]
+    [|
+        for i in 0 .. n - 1 -> [| for p in 0..15 -> int64 ((p * (2 * i + 3) + 5 * i) % 16) |]
+    |]
 
 let private masked (x: torch.Tensor) visible =
     let rows = orders (int x.shape[0])
@@ -132,7 +134,7 @@ let tests =
 
                     use _ = torch.no_grad ()
                     let vit = method.Encoder :?> VisionTransformer
-                    let tokens = vit.Project(x).clone ()
+                    let tokens = vit.Project(x).clone()
                     let mask = (parameter method "mask_token").reshape 24L
                     let order = orders n
 
@@ -148,8 +150,8 @@ let tests =
                             for i in 0 .. n - 1 do
                                 for p in order[i][visible..] do
                                     // CLS and one register come first.
-                                    let token = sequence.select(0L, int64 i).select (0L, p + 2L)
-                                    let scores = doubles ((head method).call (token.unsqueeze 0L))
+                                    let token = sequence.select(0L, int64 i).select(0L, p + 2L)
+                                    let scores = doubles ((head method).call(token.unsqueeze 0L))
                                     let label = int words[i * 16 + int p]
                                     log (Array.sumBy exp scores) - scores[label]
                         ]
@@ -164,7 +166,7 @@ let tests =
                                 for c in 0L .. 23L do
                                     seen
                                     |> Array.averageBy (fun p ->
-                                        value (sequence.select(0L, int64 i).select(0L, p + 2L).select (0L, c)))
+                                        value (sequence.select(0L, int64 i).select(0L, p + 2L).select(0L, c)))
                         |]
 
                     Array.iter2 (fun e g -> close 1e-4 e g "embedding") pooled (doubles output.Embedding)
@@ -189,7 +191,7 @@ let tests =
                             .select(0L, int64 i)
                             .narrow(1L, 4L * (p / 4L), 4L)
                             .narrow(2L, 4L * (p % 4L), 4L)
-                            .add_ ((3.).ToScalar())
+                            .add_((3.).ToScalar())
                         |> ignore
 
                     value (forward method (masked y 6) 0L).Loss
@@ -198,7 +200,8 @@ let tests =
                 Expect.notEqual (changed (fun row -> row[2])) loss "a visible patch"
             }
 
-            test "shuffled words are as frequent as the real ones, another order at each step, the same for the same step" {
+            test
+                "shuffled words are as frequent as the real ones, another order at each step, the same for the same step" {
                 use scope = torch.NewDisposeScope()
                 let x = images 3L 6
                 use real = built bySum TokenTargets.Real
@@ -216,11 +219,10 @@ let tests =
                 // Where scores are the same everywhere and all patches hidden, the loss knows frequencies alone.
                 for method in [ real; shuffled ] do
                     use _ = torch.no_grad ()
-                    (parameter method "lm_head.weight").zero_ () |> ignore
+                    (parameter method "lm_head.weight").zero_() |> ignore
 
-                    (parameter method "lm_head.bias").copy_ (
-                        torch.tensor [| for k in 0 .. vocabulary - 1 -> 0.3f * float32 k |]
-                    )
+                    (parameter method "lm_head.bias")
+                        .copy_(torch.tensor [| for k in 0 .. vocabulary - 1 -> 0.3f * float32 k |])
                     |> ignore
 
                 close 1e-5 (loss real all 0L) (loss shuffled all 0L) "frequencies"
@@ -242,7 +244,7 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 use method = built bySum TokenTargets.Real
                 use _ = torch.no_grad ()
-                (parameter method "lm_head.weight").zero_ () |> ignore
+                (parameter method "lm_head.weight").zero_() |> ignore
                 close 1e-6 (log (float vocabulary)) (value (forward method (masked (images 1L 3) 6) 0L).Loss) "loss"
             }
 
@@ -250,20 +252,108 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 use head = new MaskedTokenHead(3, 5)
                 SeededInitialisation.Apply(head, 1UL, "head")
-                let patches = torch.randn(2L, 4L, 3L).requires_grad_ ()
-                let hidden = (torch.tensor [| 3L; 0L; 1L; 2L |]).reshape (2L, 2L)
+                let patches = torch.randn(2L, 4L, 3L).requires_grad_()
+                let hidden = (torch.tensor [| 3L; 0L; 1L; 2L |]).reshape(2L, 2L)
                 let covered = head.Hide(patches, hidden)
                 let token = parameters head |> List.find (fun (n, _) -> n = "mask_token") |> snd
 
                 for n in 0L .. 1L do
                     for p in 0L .. 3L do
                         let isHidden = if n = 0L then p = 3L || p = 0L else p = 1L || p = 2L
-                        let expected = if isHidden then token.reshape 3L else patches.select(0L, n).select (0L, p)
-                        Expect.equal (doubles (covered.select(0L, n).select (0L, p))) (doubles expected) $"{n}, {p}"
 
-                covered.sum().backward ()
+                        let expected =
+                            if isHidden then
+                                token.reshape 3L
+                            else
+                                patches.select(0L, n).select(0L, p)
+
+                        Expect.equal (doubles (covered.select(0L, n).select(0L, p))) (doubles expected) $"{n}, {p}"
+
+                covered.sum().backward()
                 Expect.equal (doubles token.grad) [| 4.; 4.; 4. |] "four hidden patches"
                 Expect.equal (value (patches.grad.sum ())) 12. "four visible ones"
+            }
+
+            test "pictures: what is visible, and with a discrete autoencoder the words and what they look like" {
+                use scope = torch.NewDisposeScope()
+                let x = images 4L 3
+                let views = masked x 6
+                let context = StepContext(7UL, 0L, 1L, 0)
+                use plain = built bySum TokenTargets.Real
+                let picture = plain.Picture(views, &context)
+                Expect.equal (List.ofSeq picture.Columns) [ "input"; "masked" ] "a tokenizer that only names"
+                Expect.isTrue plain.Encoder.training "training mode is back"
+                let order = orders 3
+
+                for i in 0..2 do
+                    for at, p in Array.indexed order[i] do
+                        let block column =
+                            picture.Images
+                                .select(0L, int64 i)
+                                .select(0L, column)
+                                .narrow(1L, 4L * (p / 4L), 4L)
+                                .narrow(2L, 4L * (p % 4L), 4L)
+                            |> doubles
+
+                        let expected = if at < 6 then block 0L else Array.zeroCreate 48
+                        Expect.equal (block 1L) expected $"image {i}, patch {p}"
+
+                let words =
+                    new Dvae(
+                        resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.CifarStride2,
+                        DvaeOptions(
+                            vocabulary,
+                            4,
+                            [| 4; 4; 4 |],
+                            1,
+                            true,
+                            PixelLikelihood.SquaredError,
+                            1.,
+                            1.,
+                            0.,
+                            0.,
+                            0.,
+                            struct (3, 16, 16),
+                            [| 0.5; 0.5; 0.5 |],
+                            [| 0.2; 0.2; 0.2 |]
+                        ),
+                        torch.device "cpu"
+                    )
+
+                words.Initialise 1UL
+                use full = new Beit(transformer (), words, TokenTargets.Real)
+                full.Initialise 3UL
+
+                let once () =
+                    let picture = full.Picture(views, &context)
+                    picture.Columns |> List.ofSeq, picture.Images
+
+                let columns, shown = once ()
+
+                Expect.equal
+                    columns
+                    [ "input"; "masked"; "words"; "predicted words"; "predicted words decoded" ]
+                    "columns"
+
+                Expect.equal shown.shape [| 3L; 5L; 3L; 16L; 16L |] "rows, columns, image"
+
+                // At visible patches the words stay.
+                for i in 0..2 do
+                    for p in order[i][..5] do
+                        let block column =
+                            shown
+                                .select(0L, int64 i)
+                                .select(0L, column)
+                                .narrow(1L, 4L * (p / 4L), 4L)
+                                .narrow(2L, 4L * (p % 4L), 4L)
+                            |> doubles
+
+                        Expect.equal (block 3L) (block 2L) $"image {i}, patch {p}"
+
+                shown.Dispose()
+                let before = LiveTensors.settled ()
+                (once () |> snd).Dispose()
+                Expect.equal torch.Tensor.TotalCount before "live tensors"
             }
 
             test "what cannot work is refused with what to do" {
@@ -282,13 +372,12 @@ let tests =
                 let x = images 1L 2
                 throws "No patch is hidden" (fun () -> (forward method (masked x 16) 0L).Loss)
 
-                let coarse =
-                    MaskedView(x, (torch.tensor [| 0L; 1L; 2L; 3L; 0L; 1L; 2L; 3L |]).reshape (2L, 4L), 2)
+                let coarse = MaskedView(x, (torch.tensor [| 0L; 1L; 2L; 3L; 0L; 1L; 2L; 3L |]).reshape(2L, 4L), 2)
 
                 throws "some of 4 patches, but the encoder cuts an image into 16" (fun () ->
                     (forward method coarse 0L).Loss)
 
-                use fewer = built (fun x -> (bySum x).narrow (1L, 0L, 4L)) TokenTargets.Real
+                use fewer = built (fun x -> (bySum x).narrow(1L, 0L, 4L)) TokenTargets.Real
                 throws "the tokenizer into 4" (fun () -> (forward fewer (masked x 6) 0L).Loss)
             }
         ]

@@ -39,8 +39,7 @@ let private relaxation =
                                 (rows width noise)
                             |> Array.concat
 
-                        let got =
-                            doubles (GumbelSoftmax.Relax(tensor shape logits, tensor shape noise, temperature))
+                        let got = doubles (GumbelSoftmax.Relax(tensor shape logits, tensor shape noise, temperature))
 
                         Array.iter2 (close $"{count} × {width} at {temperature}" 1e-10 1e-12) expected got
             }
@@ -49,13 +48,8 @@ let private relaxation =
                 let noise = arbitrary 5. [ 4L; 6L ]
                 let weights = arbitrary 9. [ 4L; 6L ]
 
-                finiteDifferences
-                    [ arbitrary 3. [ 4L; 6L ] ]
-                    (fun leaves ->
-                        GumbelSoftmax
-                            .Relax(leaves[0], noise ||> tensor, 0.4)
-                            .mul(weights ||> tensor)
-                            .sum())
+                finiteDifferences [ arbitrary 3. [ 4L; 6L ] ] (fun leaves ->
+                    GumbelSoftmax.Relax(leaves[0], noise ||> tensor, 0.4).mul(weights ||> tensor).sum())
 
                 use scope = torch.NewDisposeScope()
                 let logits, g = (noise ||> tensor).requires_grad_(), (noise ||> tensor).requires_grad_()
@@ -64,7 +58,8 @@ let private relaxation =
                 Expect.isFalse (isNull logits.grad) "logits"
             }
 
-            test "a constant added to a row's logits changes nothing, and cold draws are one-hot where logit and noise are largest" {
+            test
+                "a constant added to a row's logits changes nothing, and cold draws are one-hot where logit and noise are largest" {
                 use scope = torch.NewDisposeScope()
                 let logits, noise = arbitrary 3. [ 5L; 7L ] ||> tensor, arbitrary 4. [ 5L; 7L ] ||> tensor
                 let moved = logits.add (tensor [| 5L; 1L |] [| 0.; 1.; -2.; 3.; 10. |])
@@ -81,7 +76,7 @@ let private relaxation =
                 use _ = torch.manual_seed 3L
                 let count = 40000
                 let row = [| 0.; 1.; -0.5; 2.; 0.3 |]
-                let logits = (tensor [| 1L; 5L |] row).``to``(torch.float32).expand(int64 count, 5L).contiguous ()
+                let logits = (tensor [| 1L; 5L |] row).``to``(torch.float32).expand(int64 count, 5L).contiguous()
                 let drawn = GumbelSoftmax.Relax(logits, GumbelSoftmax.Noise logits, 0.7).argmax 1L
                 let counts = drawn.cpu().data<int64>().ToArray() |> Array.countBy id |> Map.ofArray
 
@@ -118,7 +113,9 @@ let private relaxation =
             }
 
             test "the temperature falls along half a cosine, then stays" {
-                let at step = GumbelSoftmax.Temperature(1., 0.0625, 100L, step)
+                let at step =
+                    GumbelSoftmax.Temperature(1., 0.0625, 100L, step)
+
                 Expect.equal (at 0L) 1. "start"
                 Expect.floatClose Accuracy.high (at 50L) 0.53125 "half"
                 Expect.floatClose Accuracy.high (at 25L) (0.0625 + 0.9375 * (1. + sqrt 0.5) / 2.) "quarter"
@@ -149,7 +146,7 @@ let private divergence =
                     use scope = torch.NewDisposeScope()
                     let equal = torch.full ([| 3L; 8L |], (2.5).ToScalar(), dtype = dtype)
                     close "uniform" 0. 1e-6 0. (value (UniformDivergence.Mean equal))
-                    let hot = torch.eye(8L, dtype = dtype).mul ((1000.).ToScalar())
+                    let hot = torch.eye(8L, dtype = dtype).mul((1000.).ToScalar())
                     close "one-hot" 1e-6 0. (log 8.) (value (UniformDivergence.Mean hot))
                     close "half" 1e-6 0. (log 4.) (value (UniformDivergence.Mean(hot[0L].add(hot[1L]).unsqueeze 0L)))
 
@@ -163,8 +160,7 @@ let private divergence =
 
                     let expected =
                         rows width logits
-                        |> Array.averageBy (fun row ->
-                            softmax row |> Array.sumBy (fun q -> q * log (q * float width)))
+                        |> Array.averageBy (fun row -> softmax row |> Array.sumBy (fun q -> q * log (q * float width)))
 
                     close $"{count} × {width}" 1e-9 1e-12 expected (value (UniformDivergence.Mean(tensor shape logits)))
             }
@@ -176,8 +172,8 @@ let private divergence =
                 |> close "collapse" 0. 1e-9 0.
 
                 use scope = torch.NewDisposeScope()
-                let equal = torch.ones(4L, 5L, dtype = torch.float64).requires_grad_ ()
-                UniformDivergence.Mean(equal).backward ()
+                let equal = torch.ones(4L, 5L, dtype = torch.float64).requires_grad_()
+                UniformDivergence.Mean(equal).backward()
                 Expect.all (doubles equal.grad) (fun g -> abs g < 1e-12) "gradient"
             }
 
@@ -201,7 +197,7 @@ let private divergence =
 let private density location logScale x =
     let b = exp logScale
     let logit = log (x / (1. - x))
-    exp (-abs (logit - location) / b) / (2. * b * x * (1. - x))
+    exp (-abs(logit - location) / b) / (2. * b * x * (1. - x))
 
 let private likelihood =
     testList
@@ -214,11 +210,10 @@ let private likelihood =
                 let pixels = snd (arbitrary 3. [ 3L; 4L ]) |> Array.map (fun x -> 0.5 + 0.5 * x)
 
                 let expected =
-                    Array.map3 (fun m s v -> -log (density m s (0.8 * v + 0.1))) location logScale pixels
+                    Array.map3 (fun m s v -> -log(density m s (0.8 * v + 0.1))) location logScale pixels
                     |> Array.average
 
-                let got =
-                    LogitLaplace.Loss(tensor shape location, tensor shape logScale, tensor shape pixels)
+                let got = LogitLaplace.Loss(tensor shape location, tensor shape logScale, tensor shape pixels)
 
                 close "mean" 1e-9 1e-12 expected (value got)
             }
@@ -261,7 +256,9 @@ let private likelihood =
 
                 close "bound" 1e-12 0. (value (at -7.)) (value (at -500.))
                 Expect.isTrue (Double.IsFinite(value (at 500.))) "finite"
-                atCollapse 0. [ [| 2L |]; [| 2L |] ] (fun l -> LogitLaplace.Loss(l[0], l[1], l[0])) |> ignore
+
+                atCollapse 0. [ [| 2L |]; [| 2L |] ] (fun l -> LogitLaplace.Loss(l[0], l[1], l[0]))
+                |> ignore
             }
 
             test "pixels come back from their own logits" {

@@ -77,7 +77,7 @@ let private images seed (n: int64) (side: int64) =
         .reshape(n, 3L, side / 4L, 1L, side / 4L, 1L)
         .expand(n, 3L, side / 4L, 4L, side / 4L, 4L)
         .reshape(n, 3L, side, side)
-        .add(torch.randn(n, 3L, side, side).mul ((0.1).ToScalar()))
+        .add(torch.randn(n, 3L, side, side).mul((0.1).ToScalar()))
         .MoveToOuterDisposeScope()
 
 let private value (t: torch.Tensor) = (doubles t)[0]
@@ -121,9 +121,9 @@ let tests =
 
                         let error =
                             match options.Pixels with
-                            | PixelLikelihood.SquaredError -> value (drawn.sub(x).square().mean ())
+                            | PixelLikelihood.SquaredError -> value (drawn.sub(x).square().mean())
                             | _ ->
-                                let pixels = x.mul(constant std).add (constant mean)
+                                let pixels = x.mul(constant std).add(constant mean)
                                 let location, logScale = drawn.narrow (1L, 0L, 3L), drawn.narrow (1L, 3L, 3L)
                                 value (LogitLaplace.Loss(location, logScale, pixels))
 
@@ -136,7 +136,7 @@ let tests =
                         match output.Assignment with
                         | null -> failtest "an assignment"
                         | rows ->
-                            let wanted = logits.softmax(1L).reshape(6L, 4L, int64 vocabulary).mean ([| 1L |])
+                            let wanted = logits.softmax(1L).reshape(6L, 4L, int64 vocabulary).mean([| 1L |])
                             Expect.isTrue (torch.allclose (rows, wanted, 1e-4, 1e-5)) "mean over positions"
 
                         Expect.equal (method.Levels 6) (LossLevels(Nullable(), Nullable())) "no levels"
@@ -155,7 +155,7 @@ let tests =
                 Expect.isTrue (torch.is_grad_enabled ()) "gradients are back"
 
                 for i in 0..2 do
-                    (part method i).eval ()
+                    (part method i).eval()
 
                 let map = method.Encoder.Map x
                 let named = doubles tokens
@@ -163,7 +163,7 @@ let tests =
                 for n in 0L .. 4L do
                     for r in 0L .. 3L do
                         for c in 0L .. 3L do
-                            let here = map.narrow(0L, n, 1L).narrow(2L, r, 1L).narrow (3L, c, 1L)
+                            let here = map.narrow(0L, n, 1L).narrow(2L, r, 1L).narrow(3L, c, 1L)
                             let best = value (((head method).call here).argmax 1L)
                             Expect.equal named[int (n * 16L + r * 4L + c)] best $"image {n}, {r}, {c}"
 
@@ -216,7 +216,7 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 use head = new TokenHead(6, 10, true)
                 SeededInitialisation.Apply(head, 1UL, "head")
-                use map = torch.randn(4L, 6L, 5L, 5L).relu ()
+                use map = torch.randn(4L, 6L, 5L, 5L).relu()
                 let logits = head.call map
                 let gain = sqrt (2. * log 10.)
                 Expect.equal logits.shape [| 100L; 10L |] "a row for each position"
@@ -226,8 +226,8 @@ let tests =
 
                 let weight = parameters head |> List.find (fst >> fun n -> n.EndsWith "weight") |> snd
                 use _ = torch.no_grad ()
-                weight[0L].mul_ ((50.).ToScalar()) |> ignore
-                weight[1L].mul_ ((0.1).ToScalar()) |> ignore
+                weight[0L].mul_((50.).ToScalar()) |> ignore
+                weight[1L].mul_((0.1).ToScalar()) |> ignore
                 Expect.isTrue (torch.allclose (head.call map, logits, 1e-2, 1e-2)) "lengths are no advantage"
 
                 use plain = new TokenHead(6, 10, false)
@@ -261,7 +261,7 @@ let tests =
                     use _ = torch.no_grad ()
 
                     for i in 0..2 do
-                        (part method i).eval ()
+                        (part method i).eval()
 
                     let tokens = method.Tokens x
                     let d = decoder method
@@ -269,13 +269,15 @@ let tests =
 
                     let decoded =
                         match options.Pixels with
-                        | PixelLikelihood.SquaredError -> values.mul(constant std).add(constant mean).clamp ((0.).ToScalar(), (1.).ToScalar())
+                        | PixelLikelihood.SquaredError ->
+                            values.mul(constant std).add(constant mean).clamp((0.).ToScalar(), (1.).ToScalar())
                         | _ -> LogitLaplace.Pixels(values.narrow (1L, 0L, 3L))
 
-                    let truth = x.mul(constant std).add (constant mean)
+                    let truth = x.mul(constant std).add(constant mean)
 
                     let mse =
-                        Array.map2 (fun a b -> (a - b) ** 2.) (doubles decoded) (doubles truth) |> Array.average
+                        Array.map2 (fun a b -> (a - b) ** 2.) (doubles decoded) (doubles truth)
+                        |> Array.average
 
                     close 1e-4 (10. * log10 (1. / mse)) psnr "PSNR"
                     let used = doubles tokens |> Array.distinct |> Array.length

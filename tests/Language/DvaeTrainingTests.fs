@@ -60,7 +60,7 @@ let private images (store: ImageStore) =
     use loader =
         new Loader<OneView>(store, augmenter, LoaderOptions(store.Count, 0UL, 1, 1, true), torch.device "cpu", 0L)
 
-    loader.Next().Views.Images.clone ()
+    loader.Next().Views.Images.clone()
 
 [<Tests>]
 let tests =

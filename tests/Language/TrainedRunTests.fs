@@ -119,7 +119,11 @@ let private execute runs options (recorder: Recorder) =
     let result = Execute.recipe (recipe runs) options recorder CancellationToken.None
     result.Done, result.Before, result.Failed
 
-type private Holder = { Tokenizer: ITrainedRun; Weight: float }
+type private Holder =
+    {
+        Tokenizer: ITrainedRun
+        Weight: float
+    }
 
 [<Tests>]
 let tests =
@@ -187,10 +191,7 @@ let tests =
                 Expect.equal (problems |> List.map _.Where) [ "words: Method.Vocabulary" ] "where"
                 Expect.isEmpty (Check.recipe (recipe [ beit ])) "a sound one"
 
-                let blind =
-                    { on tokenizer with
-                        Setting = setting
-                    }
+                let blind = { on tokenizer with Setting = setting }
 
                 Expect.exists
                     (Check.recipe (recipe [ Run.ofExperiment blind ]))

@@ -30,7 +30,10 @@ let private tokenizer =
 let private experiment targets =
     let tiny =
         MethodKit.tiny
-            (if targets = RealTokens then "BEiT" else "BEiT, shuffled words")
+            (if targets = RealTokens then
+                 "BEiT"
+             else
+                 "BEiT, shuffled words")
             (PlainMask.plainMask 4 4 MethodKit.view)
             { Beit.Default tokenizer with
                 Targets = targets
