@@ -66,6 +66,8 @@ type ShowArguments =
     | [<Unique>] Seed of n: int
     | [<Unique>] Out of file: string
     | [<Unique>] Data of dir: string
+    | Trained
+    | [<Unique>] Results of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -76,6 +78,8 @@ type ShowArguments =
             | Epochs _ -> "epochs whose views stand side by side (default: 3)."
             | Seed _ -> "seed of the run (default: 0)."
             | Out _ -> "PNG file to write (default: RECIPE.png)."
+            | Trained -> "what the method of a finished run predicts, instead of its views."
+            | Results _ -> "with --trained: where the run is (default: results)."
             | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
 
 type ImportArguments =

@@ -262,7 +262,7 @@ module Run =
                     train.Epochs,
                     train.BatchSize,
                     optimiserOptions train.Optimiser,
-                    Setting.peakRate train,
+                    Train.peakRate train,
                     train.WarmupFraction,
                     train.FinalRate,
                     Option.toNullable train.ClipNorm,
@@ -345,8 +345,8 @@ module Run =
                     yield! e.Augment.Facts
                     yield "epochs", string train.Epochs
                     yield "batch", string train.BatchSize
-                    yield "optimiser", Setting.describeOptimiser train.Optimiser
-                    yield "rate", Setting.describeRate train
+                    yield "optimiser", Train.describeOptimiser train.Optimiser
+                    yield "rate", Train.describeRate train
                     yield "warm-up", Problem.number train.WarmupFraction
                 ]
             layers = e.Setting.Backbone.Layers
@@ -470,4 +470,4 @@ module Run =
             |> List.filter (fun p -> Protocol.layer p <> Protocol.Projection)
         | RawPixels ->
             run.setting.Protocols
-            |> List.filter (fun p -> Protocol.layer p = Backbone.Output)
+            |> List.filter (fun p -> Protocol.layer p = Backbone.Output && not (Protocol.trainsEncoder p))

@@ -246,7 +246,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     private torch.Tensor Words(torch.Tensor images)
     {
         using var scope = torch.NewDisposeScope();
-        return head.call(Map(images)).argmax(1).reshape(images.size(0), -1).MoveToOuterDisposeScope();
+        return RowMaxima.Columns(head.call(Map(images))).reshape(images.size(0), -1).MoveToOuterDisposeScope();
     }
 
     /// <summary>What the decoder makes of words: pixels from 0 to 1, shaped as <paramref name="images"/>.</summary>

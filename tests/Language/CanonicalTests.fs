@@ -211,7 +211,7 @@ let tests =
                         { Samples.setting with
                             Backbone = SmallVit
                         }
-                    Augment = PlainMask.plainMask 4 26 [ Flip 0.5 ]
+                    Augment = maskedBlocks 4 0.4 16 [ Flip 0.5 ]
                     Method =
                         Beit.Default(
                             Run.ofExperiment

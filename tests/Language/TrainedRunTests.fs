@@ -7,7 +7,6 @@ open System.Threading
 open Expecto
 open SslResearch
 open SslResearch.Core.Views
-open Tests.Support
 
 let private setting: Setting =
     {
@@ -61,7 +60,7 @@ let private on (tokenizer: Run) : Experiment<MaskedView> =
                         Depth = 2
                     }
             }
-        Augment = PlainMask.plainMask 4 6 [ Flip 0.5 ]
+        Augment = maskedBlocks 4 0.4 3 [ Flip 0.5 ]
         Method = Beit.Default tokenizer
     }
 

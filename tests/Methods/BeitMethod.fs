@@ -34,7 +34,7 @@ let private experiment targets =
                  "BEiT"
              else
                  "BEiT, shuffled words")
-            (PlainMask.plainMask 4 4 MethodKit.view)
+            (maskedBlocks 4 0.4 2 MethodKit.view)
             { Beit.Default tokenizer with
                 Targets = targets
             }
