@@ -24,5 +24,7 @@ module Methods =
             IJepa.Entry
             Mae.Entry
             SimMim.Entry
+            Dvae.Entry
+            Beit.Entry
             Supervised.Entry
         ]

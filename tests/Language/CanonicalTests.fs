@@ -50,6 +50,7 @@ let rec private mutants (path: string) (declared: Type) (value: obj) : (string *
         | :? float as x -> [ path, box (Math.BitIncrement x) ]
         | :? bool as x -> [ path, box (not x) ]
         | :? string as x -> [ path, box (x + "x") ]
+        | :? ITrainedRun as run -> [ path, box (Run.stopAtCollapse (run :?> Run)) ]
         | _ when t.IsGenericType && (t.GetGenericTypeDefinition() = typedefof<list<_>>) ->
             let element = t.GetGenericArguments()[0]
             let items = [| for x in (value :?> Collections.IEnumerable) -> x |]
@@ -200,6 +201,36 @@ let tests =
                                     Optimiser = AdamW AdamWRule.Default
                                 }
                         }
+                }
+
+            covers
+                "every field of an experiment that builds on another run is in the run id, that run's identity too"
+                {
+                    Name = "beit"
+                    Setting =
+                        { Samples.setting with
+                            Backbone = SmallVit
+                        }
+                    Augment = maskedBlocks 4 0.4 16 [ Flip 0.5 ]
+                    Method =
+                        Beit.Default(
+                            Run.ofExperiment
+                                {
+                                    Name = "words"
+                                    Setting = Samples.setting
+                                    Augment = oneView [ Flip 0.5 ]
+                                    Method = Dvae.CpuCifar
+                                }
+                        )
+                }
+
+            covers
+                "every field of a discrete autoencoder is in the run id"
+                {
+                    Name = "words"
+                    Setting = Samples.setting
+                    Augment = oneView [ Flip 0.5 ]
+                    Method = Dvae.Default
                 }
 
             test "text is one line a value, with exact numbers" {
