@@ -41,7 +41,7 @@ public static class KoLeoLoss
         var wide = rows.dtype == ScalarType.Float64 ? rows : rows.to(ScalarType.Float32);
         var unit = nn.functional.normalize(wide, 2, 1, Epsilon);
         var distance = unit.sub(unit.index_select(0, Neighbours(unit, nobody))).add_(epsilon).norm(1, p: 2); // (N)
-        return distance.add(epsilon).log_().mean().neg().MoveToOuterDisposeScope();
+        return distance.add(epsilon).log().mean().neg().MoveToOuterDisposeScope();
     }
 
     /// <summary>(N) int64: the row of the largest cosine with each row, itself apart.</summary>

@@ -215,9 +215,8 @@ let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch
     let token = parameters (trained method "mask").Value |> List.exactlyOne |> snd
     let hidden = views.Masks.unsqueeze(2L).gt ((0.5).ToScalar())
 
-    let tokens =
-        torch.where(hidden, token, student.Project views.Globals)
-            .add (student.Positions views.Globals)
+    let embedded = torch.where (hidden, token, student.Project views.Globals)
+    let tokens = embedded.add (student.Positions views.Globals)
 
     let pooled, patches = split student (student.Norm(student.Blocks(student.Sequence tokens)))
 
@@ -375,7 +374,9 @@ let tests =
             test "masks are the student's alone: the teacher's word does not depend on them" {
                 use scope = torch.NewDisposeScope()
 
-                for centring: TeacherCentring in [ MovingCentre(0.9, false) :> _; SinkhornCentring 3 ] do
+                let centrings: TeacherCentring list = [ MovingCentre(0.9, false); SinkhornCentring 3 ]
+
+                for centring in centrings do
                     use method = lively { usual with Centring = centring }
                     let views = crops 1L some
                     let others = MaskedCrops(views.Globals, views.Locals, hiding [ 3; 1; 0; 5; 0; 4 ], 5)
@@ -516,7 +517,10 @@ let tests =
             test "equal images cost ln K once the centre is there: the collapsed level" {
                 use scope = torch.NewDisposeScope()
 
-                for centring: TeacherCentring in [ MovingCentre(0., false) :> _; MovingCentre(0., true); SinkhornCentring 3 ] do
+                let centrings: TeacherCentring list =
+                    [ MovingCentre(0., false); MovingCentre(0., true); SinkhornCentring 3 ]
+
+                for centring in centrings do
                     use method =
                         lively
                             { usual with
@@ -576,12 +580,12 @@ let tests =
                 let globals = torch.rand (4L, 3L, 8L, 8L)
 
                 refused "The masks are for 9 patches of a crop, but the encoder cuts crops of 8×8 pixels into 16 of 2" (fun () ->
-                    forward method (MaskedCrops(globals, null, torch.zeros (4L, 9L), 3)) 0L)
+                    box (forward method (MaskedCrops(globals, null, torch.zeros (4L, 9L), 3)) 0L))
 
                 use spread = fresh { usual with Weights = (1., 1., 0.1) }
                 let single = MaskedCrops(globals.narrow (0, 0L, 2L), null, torch.zeros (2L, 16L), 3)
 
-                refused "needs at least 2; received 1. Enlarge the batch" (fun () -> forward spread single 0L)
+                refused "needs at least 2; received 1. Enlarge the batch" (fun () -> box (forward spread single 0L))
                 Expect.isTrue (Double.IsFinite(scalar (forward method single 0L).Loss)) "without KoLeo one image will do"
             }
         ]
