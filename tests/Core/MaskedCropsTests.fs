@@ -128,7 +128,8 @@ let tests =
 
                 let at = often strewn
                 Expect.all at (fun share -> abs (share - 0.35) < 0.035) "strewn: 4 deviations"
-                let inner = [ for p in [ 7; 8; 9; 10; 13; 16; 19; 22; 25; 26; 27; 28 ] -> (often (rectangles 4))[p] ]
+                let inRectangles = often (rectangles 4)
+                let inner = [ for p in [ 7; 8; 9; 10; 13; 16; 19; 22; 25; 26; 27; 28 ] -> inRectangles[p] ]
                 Expect.all inner (fun share -> share > 0.25 && share < 0.6) "rectangles"
             }
 
