@@ -66,6 +66,8 @@ type ShowArguments =
     | [<Unique>] Seed of n: int
     | [<Unique>] Out of file: string
     | [<Unique>] Data of dir: string
+    | Trained
+    | [<Unique>] Results of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -76,6 +78,8 @@ type ShowArguments =
             | Epochs _ -> "epochs whose views stand side by side (default: 3)."
             | Seed _ -> "seed of the run (default: 0)."
             | Out _ -> "PNG file to write (default: RECIPE.png)."
+            | Trained -> "what the method of a finished run predicts, instead of its views."
+            | Results _ -> "with --trained: where the run is (default: results)."
             | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
 
 type ImportArguments =
@@ -83,6 +87,8 @@ type ImportArguments =
     | [<Unique>] Split of name: string
     | [<Unique>] Resize of size: string
     | [<Unique>] Channels of n: int
+    | [<Unique>] Frames of n: int
+    | [<Unique>] Frame_Stride of n: int
     | Skip_Corrupt
     | [<Unique>] Sha256 of digits: string
     | [<Unique>] Data of dir: string
@@ -94,7 +100,9 @@ type ImportArguments =
             | Split _ -> "the split that a source without train/ and test/ becomes."
             | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
             | Channels _ -> "3 or 1 (default: what the source has)."
-            | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
+            | Frames _ -> "clips of so many frames, from folders that each hold the frames of one film."
+            | Frame_Stride _ -> "keep every n-th frame of a film (default: 1)."
+            | Skip_Corrupt -> "leave out images that cannot be decoded, and clips with such frames, instead of failing."
             | Sha256 _ -> "expected SHA-256 of the source file."
             | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
 
@@ -139,7 +147,7 @@ type DataArguments =
     interface IArgParserTemplate with
         member a.Usage =
             match a with
-            | Import _ -> "bring in class folders, CIFAR or idx files."
+            | Import _ -> "bring in class folders, folders of frames, CIFAR or idx files."
             | Fetch _ -> "download, verify and import a public dataset."
             | Info _ -> "what is there."
             | Verify _ -> "read everything and compare it with its fingerprint."

@@ -22,5 +22,9 @@ module Methods =
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
+            NextFrame.Entry
+            IJepa.Entry
+            Mae.Entry
+            SimMim.Entry
             Supervised.Entry
         ]

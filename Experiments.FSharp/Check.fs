@@ -35,6 +35,11 @@ module Check =
                 match Protocol.scoring protocol, Data.trainCount run.Setting.Data with
                 | (Knn(k, _) | KnnVote k), Some bank when k > bank ->
                     Problem.make (where + ".k") $"{k} neighbours from a bank of {bank} images" $"Give at most {bank}"
+                | Tuned o, Some images when o.Train.BatchSize > images ->
+                    Problem.make
+                        (where + ".Train.BatchSize")
+                        $"{o.Train.BatchSize} images a batch, but only {images} in the training split"
+                        "Make the batch smaller"
                 | _ -> ()
 
                 let layer = Protocol.layer protocol
@@ -66,6 +71,12 @@ module Check =
         [
             yield! Data.problems setting.Data |> Problem.within "Setting.Data"
 
+            if Data.isClips setting.Data then
+                Problem.make
+                    "Setting.Data"
+                    "clips, but encoders are scored on still images"
+                    "Give still images here, and the clips to the augmentation: clips DATA OPS"
+
             if run.Kind <> RawPixels then
                 yield! setting.Backbone.Problems |> Problem.within "Setting.Backbone"
 
@@ -76,9 +87,9 @@ module Check =
                     |> Problem.within "Setting.Backbone"
 
             if run.Kind = Experiment then
-                yield! Setting.trainProblems setting.Train |> Problem.within "Setting.Train"
+                yield! Train.problems setting.Train |> Problem.within "Setting.Train"
 
-                match Data.trainCount setting.Data with
+                match Data.trainCount run.TrainData with
                 | Some images when setting.Train.BatchSize > images ->
                     Problem.make
                         "Setting.Train.BatchSize"

@@ -244,6 +244,39 @@ module Cli =
 
     // ---- show
 
+    /// The picture that a finished run left.
+    let private showTrained (recipe: Recipe) only (args: ParseResults<ShowArguments>) =
+        let store = Store(Path.Combine(resultsFolder (args.TryGetResult ShowArguments.Results), recipe.Name))
+
+        let seed = args.TryGetResult ShowArguments.Seed
+
+        let drawn =
+            [
+                for run in store.Load().Runs do
+                    match run.Picture with
+                    | Some picture when run.RunId.StartsWith(only: string) && seed |> Option.forall ((=) run.Seed) ->
+                        run, store.File picture
+                    | _ -> ()
+            ]
+
+        match drawn with
+        | [] ->
+            raise (
+                UsageError
+                    $"No finished run of '{recipe.Name}' that fits has a picture of what it predicts; methods that reconstruct or predict images leave one when they end (`sslr run {recipe.Name}`)."
+            )
+        | (run, picture) :: _ ->
+            if not (File.Exists picture) then
+                raise (
+                    UsageError $"{picture} is gone, though the results name it: restore it from where the results came."
+                )
+
+            match args.TryGetResult ShowArguments.Out with
+            | Some path ->
+                File.Copy(picture, path, true)
+                say $"Written: {path}"
+            | None -> say $"{run.Name}, seed {run.Seed}: {picture}"
+
     let private show recipes (args: ParseResults<ShowArguments>) =
         let recipe = find recipes (args.GetResult ShowArguments.Recipe)
         let only = args.GetResult(ShowArguments.Only, "")
@@ -252,6 +285,9 @@ module Cli =
             Recipe.runs recipe
             |> List.filter (fun run -> run.Id.StartsWith only && not run.Views.IsEmpty)
         with
+        | _ when args.Contains ShowArguments.Trained ->
+            showTrained recipe only args
+            ExitCode.Success
         | [] ->
             raise (
                 UsageError

@@ -3,6 +3,19 @@ namespace SslResearch
 /// Constants of the last step of every view, per channel, for values scaled to 0 … 1: (x - mean) / std.
 type Normalisation = { Mean: float list; Std: float list }
 
+/// The procedural dataset in motion: the object of an image moves, turns and bounces, and something passes in front of it at times.
+type ShapesInMotionData =
+    {
+        /// Clips.
+        Train: int
+        Test: int
+        /// Side of a frame in pixels.
+        Size: int
+        /// Frames of a clip.
+        Frames: int
+        Seed: uint64
+    }
+
 /// The procedural dataset: rendered by our code, needs no download.
 type ShapesData =
     {
@@ -23,10 +36,13 @@ type ImportedData =
 /// Images with a train and a test split.
 type Data =
     | Shapes of ShapesData
+    /// Clips, each stored as one image: its frames one below the other.
+    | ShapesInMotion of ShapesInMotionData
     /// Imported under the name cifar10.
     | Cifar10
     /// Imported under the name cifar100.
     | Cifar100
+    /// Images, or clips where it was imported with --frames.
     | Imported of ImportedData
     /// A dataset whose test split is left alone: this part of the training split, drawn once and for all, stands in for it.
     /// For choosing settings.
@@ -51,6 +67,7 @@ module Data =
         match data with
         | HeldOut(data, _) -> name data
         | Shapes _ -> "shapes"
+        | ShapesInMotion _ -> "shapes-in-motion"
         | Cifar10 -> "cifar10"
         | Cifar100 -> "cifar100"
         | Imported o -> o.Name
@@ -61,6 +78,8 @@ module Data =
         | HeldOut(data, part) ->
             $"{describe data}, {Problem.number (100. * part)} %% of the training split in place of the test split"
         | Shapes s -> $"Shapes {s.Size} px, {s.Train} train, {s.Test} test, seed {s.Seed}"
+        | ShapesInMotion s ->
+            $"Shapes in motion {s.Size} px, {s.Frames} frames, {s.Train} train, {s.Test} test, seed {s.Seed}"
         | Cifar10 -> "CIFAR-10"
         | Cifar100 -> "CIFAR-100"
         | Imported o -> o.Name
@@ -69,7 +88,9 @@ module Data =
     let rec normalisation data =
         match data with
         | HeldOut(data, _) -> normalisation data
-        | Shapes _ ->
+        // The same objects on the same backgrounds: an encoder that learned from the clips is scored on still images as it saw the frames.
+        | Shapes _
+        | ShapesInMotion _ ->
             {
                 Mean = [ 0.552; 0.518; 0.500 ]
                 Std = [ 0.253; 0.238; 0.242 ]
@@ -95,18 +116,44 @@ module Data =
         match data with
         | HeldOut(data, part) -> trainCount data |> Option.map (fun n -> n - heldOutCount n part)
         | Shapes s -> Some s.Train
+        | ShapesInMotion s -> Some s.Train
         | Cifar10
         | Cifar100 -> Some 50_000
         | Imported _ -> None
 
-    /// Side of the images in pixels, where the value says so without a look at the disk.
+    /// Side of the images in pixels, of a clip's frames, where the value says so without a look at the disk.
     let rec side data =
         match data with
         | HeldOut(data, _) -> side data
         | Shapes s -> Some s.Size
+        | ShapesInMotion s -> Some s.Size
         | Cifar10
         | Cifar100 -> Some 32
         | Imported _ -> None
+
+    /// Height and width of what is stored, a whole clip where it holds clips, where the value says so without a look at the disk.
+    let rec stored data =
+        match data with
+        | HeldOut(data, _) -> stored data
+        | ShapesInMotion s -> Some(s.Frames * s.Size, s.Size)
+        | other -> side other |> Option.map (fun side -> side, side)
+
+    /// Rendered by our code where it is missing; others have to be brought in.
+    let rec isRendered data =
+        match data with
+        | HeldOut(data, _) -> isRendered data
+        | Shapes _
+        | ShapesInMotion _ -> true
+        | Cifar10
+        | Cifar100
+        | Imported _ -> false
+
+    /// Clips for sure. What was imported tells only on the disk.
+    let rec isClips data =
+        match data with
+        | HeldOut(data, _) -> isClips data
+        | ShapesInMotion _ -> true
+        | _ -> false
 
     let rec problems data =
         match data with
@@ -130,6 +177,13 @@ module Data =
                 yield! Problem.atLeast 1 "Train" s.Train
                 yield! Problem.atLeast 1 "Test" s.Test
                 yield! Problem.atLeast 8 "Size" s.Size
+            ]
+        | ShapesInMotion s ->
+            [
+                yield! Problem.atLeast 1 "Train" s.Train
+                yield! Problem.atLeast 1 "Test" s.Test
+                yield! Problem.atLeast 8 "Size" s.Size
+                yield! Problem.atLeast 2 "Frames" s.Frames
             ]
         | Cifar10
         | Cifar100 -> []

@@ -22,16 +22,28 @@ module internal DataCommands =
                         say $"  {r.Stage}: {r.Done}{total}")
         }
 
-    let private imported (outcome: ImportOutcome) =
+    /// With what the packs hold: images, or clips.
+    let private imported (cut: ClipCut option) (outcome: ImportOutcome) =
         for path in outcome.Skipped do
             complain $"left out: {path}"
 
         for split in outcome.Splits do
+            let content =
+                match cut with
+                | Some cut -> $"clips of {cut.Frames} frames of {FrameStrip.Frame split.Shape}"
+                | None -> $"images of {split.Shape}"
+
             say
-                $"{outcome.Name}/{split.Split}: {split.Count} images of {split.Shape}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
+                $"{outcome.Name}/{split.Split}: {split.Count} {content}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
 
         if outcome.Skipped.Count > 0 then
-            say $"{outcome.Skipped.Count} corrupt images left out."
+            let what =
+                if cut.IsSome then
+                    "frames left out, and their clips"
+                else
+                    "images left out"
+
+            say $"{outcome.Skipped.Count} corrupt {what}."
 
     let private resizeRule (text: string option) : ResizeRule =
         let fail text =
@@ -49,6 +61,20 @@ module internal DataCommands =
             | [| one |] -> ResizeRule.ShorterSideThenCentreCrop(size text one)
             | [| h; w |] -> ResizeRule.Exact(size text h, size text w)
             | _ -> fail text
+
+    let private clipCut (args: ParseResults<ImportArguments>) : ClipCut option =
+        let atLeast least name (value: int option) =
+            match value with
+            | Some n when n < least -> raise (UsageError $"{name} {n}: give {least} or more.")
+            | value -> value
+
+        match
+            args.TryGetResult ImportArguments.Frames |> atLeast FrameStrip.Fewest "--frames",
+            args.TryGetResult ImportArguments.Frame_Stride |> atLeast 1 "--frame-stride"
+        with
+        | None, None -> None
+        | None, Some _ -> raise (UsageError "--frame-stride belongs to --frames: say how many frames a clip has.")
+        | Some frames, stride -> Some(ClipCut(frames, defaultArg stride 1))
 
     let run (args: ParseResults<DataArguments>) =
         let inspect (args: ParseResults<InspectArguments>) (look: string -> string -> string -> DatasetInfo) =
@@ -81,6 +107,7 @@ module internal DataCommands =
         match args.GetSubCommand() with
         | DataArguments.Import args ->
             let name, source = args.GetResult ImportArguments.Source
+            let cut = clipCut args
 
             let options =
                 ImportOptions(
@@ -88,7 +115,8 @@ module internal DataCommands =
                     resizeRule (args.TryGetResult ImportArguments.Resize),
                     args.TryGetResult ImportArguments.Channels |> Option.toNullable,
                     args.Contains ImportArguments.Skip_Corrupt,
-                    args.TryGetResult ImportArguments.Sha256 |> Option.toObj
+                    args.TryGetResult ImportArguments.Sha256 |> Option.toObj,
+                    Clips = Option.toObj cut
                 )
 
             withSignals (fun stop ->
@@ -100,7 +128,7 @@ module internal DataCommands =
                     importProgress (),
                     stop
                 )
-                |> imported)
+                |> imported cut)
 
             ExitCode.Success
         | DataArguments.Fetch args ->
@@ -130,7 +158,7 @@ module internal DataCommands =
                         | _ -> raise (UsageError $"--url {url}: give an http or https address.")
                     | _ -> raise (UsageError "--url and --sha256 belong together.")
 
-                fetching.GetAwaiter().GetResult() |> imported)
+                fetching.GetAwaiter().GetResult() |> imported None)
 
             ExitCode.Success
         | DataArguments.Info args -> inspect args (fun root name split -> DatasetCatalogue.Info(root, name, split))

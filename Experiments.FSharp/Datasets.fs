@@ -34,6 +34,9 @@ module Datasets =
         | Shapes s ->
             let count = if name = "train" then s.Train else s.Test
             ShapesDataset.Open(ShapesOptions(count, s.Size, s.Seed, name), dataRoot)
+        | ShapesInMotion s ->
+            let count = if name = "train" then s.Train else s.Test
+            ShapesClips.Open(ShapesClipsOptions(count, s.Size, s.Frames, s.Seed, name), dataRoot)
         | other -> DatasetCatalogue.Open(dataRoot, Data.name other, name)
 
     /// Opens both splits; Shapes are rendered into the data root the first time.
@@ -69,50 +72,68 @@ module Datasets =
                 train.Dispose()
                 reraise ()
 
+    /// Problems of one dataset of one kind of use, which only its images show.
+    let private ofImages (dataRoot: string) where data (look: OpenData -> Problem list) =
+        try
+            use splits = openSplits dataRoot data
+            let channels = splits.Train.Shape.Channels
+            let given = (Data.normalisation data).Mean.Length
+
+            [
+                if given <> channels then
+                    Problem.make
+                        where
+                        $"the normalisation has {given} channels, the images have {channels}"
+                        "Give one mean and one deviation for every channel"
+
+                if splits.Train.Shape <> splits.Test.Shape then
+                    Problem.make
+                        where
+                        $"training images of {splits.Train.Shape}, test images of {splits.Test.Shape}"
+                        "Import both splits with one resize rule"
+
+                yield! look splits
+            ]
+        with :? DataException as e ->
+            [ Problem.make where (e.Message.TrimEnd '.') "The command above brings it in" ]
+
     /// What only a look at the data root can tell: missing datasets, and sizes of imported ones.
     let problems (dataRoot: string) (runs: Run list) : Problem list =
+        let batches (users: Run list) (splits: OpenData) =
+            [
+                for run in users do
+                    if run.Kind = Experiment && run.Setting.Train.BatchSize > splits.Train.Count then
+                        Problem.make
+                            $"{run.Title}: Setting.Train.BatchSize"
+                            $"{run.Setting.Train.BatchSize} images a batch, but only {splits.Train.Count} in the training split"
+                            "Make the batch smaller"
+            ]
+
         [
             for data, users in runs |> List.groupBy _.Setting.Data do
-                let where = $"{users.Head.Title}: Setting.Data"
+                if not (Data.isRendered data) then
+                    yield!
+                        ofImages dataRoot $"{users.Head.Title}: Setting.Data" data (fun splits ->
+                            [
+                                yield! batches (users |> List.filter (fun run -> run.TrainData = data)) splits
 
-                match data with
-                | Shapes _
-                | HeldOut(Shapes _, _) -> ()
-                | _ ->
-                    try
-                        use splits = openSplits dataRoot data
-                        let channels = splits.Train.Shape.Channels
-                        let given = (Data.normalisation data).Mean.Length
+                                for run in users do
+                                    for protocol in run.Setting.Protocols do
+                                        match Protocol.scoring protocol with
+                                        | Knn(k, _)
+                                        | KnnVote k when k > splits.Train.Count && (Data.trainCount data).IsNone ->
+                                            Problem.make
+                                                $"{run.Title}: Setting.Protocols"
+                                                $"{k} neighbours from a bank of {splits.Train.Count} images"
+                                                $"Give at most {splits.Train.Count}"
+                                        | _ -> ()
+                            ])
 
-                        if given <> channels then
-                            Problem.make
-                                where
-                                $"the normalisation has {given} channels, the images have {channels}"
-                                "Give one mean and one deviation for every channel"
-
-                        if splits.Train.Shape <> splits.Test.Shape then
-                            Problem.make
-                                where
-                                $"training images of {splits.Train.Shape}, test images of {splits.Test.Shape}"
-                                "Import both splits with one resize rule"
-
-                        for run in users do
-                            if run.Kind = Experiment && run.Setting.Train.BatchSize > splits.Train.Count then
-                                Problem.make
-                                    $"{run.Title}: Setting.Train.BatchSize"
-                                    $"{run.Setting.Train.BatchSize} images a batch, but only {splits.Train.Count} in the training split"
-                                    "Make the batch smaller"
-
-                            for protocol in run.Setting.Protocols do
-                                match Protocol.scoring protocol with
-                                | Knn(k, _)
-                                | KnnVote k when k > splits.Train.Count && (Data.trainCount data).IsNone ->
-                                    Problem.make
-                                        $"{run.Title}: Setting.Protocols"
-                                        $"{k} neighbours from a bank of {splits.Train.Count} images"
-                                        $"Give at most {splits.Train.Count}"
-                                | _ -> ()
-                    with :? DataException as e ->
-                        Problem.make where (e.Message.TrimEnd '.') "The command above brings it in"
+            for data, users in
+                runs
+                |> List.filter (fun run -> run.TrainData <> run.Setting.Data)
+                |> List.groupBy _.TrainData do
+                if not (Data.isRendered data) then
+                    yield! ofImages dataRoot $"{users.Head.Title}: Augment.Data" data (batches users)
         ]
         |> List.distinct

@@ -78,6 +78,7 @@ module Execute =
             match options.Only with
             | None -> all |> List.map _.Id |> Set.ofList
             | Some id -> all |> List.filter _.Id.StartsWith(id) |> List.map withNeeds |> Set.unionMany
+
         let seeds (run: Run) =
             match options.Seeds, run.Kind with
             | None, _ -> run.Seeds
@@ -210,21 +211,16 @@ module Execute =
         | Some other -> string other
 
     let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
-        let name = Protocol.name protocol
+        let of' value details =
+            {
+                Protocol = Protocol.name protocol
+                Value = value
+                Details = details
+            }
 
         match Protocol.scoring protocol with
-        | Knn(k, temperature) ->
-            {
-                Protocol = name
-                Value = KnnClassifier.Accuracy(train, test, k, Nullable temperature)
-                Details = []
-            }
-        | KnnVote k ->
-            {
-                Protocol = name
-                Value = KnnClassifier.Accuracy(train, test, k, Nullable())
-                Details = []
-            }
+        | Knn(k, temperature) -> of' (KnnClassifier.Accuracy(train, test, k, Nullable temperature)) []
+        | KnnVote k -> of' (KnnClassifier.Accuracy(train, test, k, Nullable())) []
         | Probe o ->
             let result =
                 LinearProbe.Evaluate(
@@ -234,12 +230,14 @@ module Execute =
                     stop
                 )
 
-            {
-                Protocol = name
-                Value = result.Accuracy
-                Details = [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
-            }
+            of' result.Accuracy [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
+        | Tuned _ -> invalidOp "fine-tuning scores no frozen features"
         | At _ -> invalidOp "a scoring has no layer"
+
+    let private tuned protocol =
+        match Protocol.scoring protocol with
+        | Tuned o -> Some o
+        | _ -> None
 
     /// Features are extracted once for each layer and shared by its protocols.
     let private evaluate
@@ -247,15 +245,18 @@ module Execute =
         (data: OpenData)
         (encoder: TrainedEncoder)
         seed
-        device
+        (folder: string)
+        (options: RunOptions)
         (reporter: IRunReporter)
         (stop: CancellationToken)
         =
-        let normalisation = Augmentation.channels (Data.normalisation run.Setting.Data)
+        let device = TorchRuntime.Device options.Device
+        let normalisation = Data.normalisation run.Setting.Data
         let protocols = Run.protocols run
         let scores = Dictionary<Protocol, Score>()
+        let frozen = protocols |> List.filter (fun p -> (tuned p).IsNone)
 
-        for layer, sharing in protocols |> List.groupBy Protocol.layer do
+        for layer, sharing in frozen |> List.groupBy Protocol.layer do
             let projector, source =
                 if layer = Protocol.Projection then
                     Option.toObj encoder.Projector, Backbone.Output
@@ -268,7 +269,7 @@ module Execute =
                     source,
                     projector,
                     store,
-                    normalisation,
+                    Augmentation.channels normalisation,
                     evaluationBatch,
                     device,
                     stop
@@ -283,7 +284,55 @@ module Execute =
                 reporter.Scoring(Protocol.name protocol)
                 scores[protocol] <- score train test seed stop protocol
 
-        [ for protocol in protocols -> scores[protocol] ]
+        for protocol in protocols do
+            match tuned protocol, encoder.Backbone with
+            | Some o, Some backbone ->
+                let name = Protocol.name protocol
+                reporter.Scoring name
+
+                let accuracy, loss =
+                    FineTune.accuracy
+                        backbone
+                        o
+                        {
+                            Data = data
+                            Normalisation = normalisation
+                            Seed = seed
+                            Device = options.Device
+                            Workers = options.Workers
+                            CheckpointEvery = options.CheckpointEvery
+                            Folder = Path.Combine(folder, $"tuned-{Canonical.hash (Canonical.text name (box o))}")
+                            Stop = stop
+                        }
+
+                scores[protocol] <-
+                    {
+                        Protocol = name
+                        Value = accuracy
+                        Details = [ "loss", loss ]
+                    }
+            | _ -> ()
+
+        [
+            for protocol in protocols do
+                match scores.TryGetValue protocol with
+                | true, score when Double.IsFinite score.Value -> score
+                | _ -> ()
+        ]
+
+    /// What the trained method predicts, drawn beside the results; its path from there.
+    let private draw
+        (run: Run)
+        seed
+        (encoder: TrainedEncoder)
+        (dataOf: Data -> OpenData)
+        (store: Store)
+        : string option =
+        encoder.Picture
+        |> Option.map (fun picture ->
+            let path = $"pictures/{run.Id}-s{seed}.png"
+            Pictures.write (store.File path) run seed picture (dataOf run.TrainData).Test
+            path)
 
     /// How often this run and seed was started, this time included.
     let private countStart (folder: string) =
@@ -302,7 +351,18 @@ module Execute =
         (reporter: IRunReporter)
         (stop: CancellationToken)
         : TrainedEncoder =
-        let trained (needed: Run) : IDisposable =
+        let rec trained (needed: Run) : IDisposable =
+            match store.TryLock(needed.Id, seed) with
+            | None ->
+                // Another process reads its checkpoint too.
+                stop.WaitHandle.WaitOne 200 |> ignore
+                stop.ThrowIfCancellationRequested()
+                trained needed
+            | Some held ->
+                use _ = held
+                resumed needed
+
+        and resumed (needed: Run) : IDisposable =
             let result = train needed seed dataOf store options reporter stop
 
             match result.Outcome with
@@ -367,7 +427,12 @@ module Execute =
             let scores =
                 match outcome with
                 | Some o when o.End = TrainEnd.Diverged -> []
-                | _ -> evaluate run data encoder (uint64 seed) device reporter stop
+                | _ -> evaluate run data encoder (uint64 seed) folder options reporter stop
+
+            let picture =
+                match outcome with
+                | Some o when o.End <> TrainEnd.Diverged -> draw run seed encoder dataOf store
+                | _ -> None
 
             let hash, dirty = commit.Value
             let levels = outcome |> Option.bind (fun o -> Option.ofObj o.Levels)
@@ -387,6 +452,7 @@ module Execute =
                     Canonical = run.CanonicalText
                     Verdict = verdict outcome
                     Scores = scores
+                    Picture = picture
                     Training =
                         {
                             Loss = trained (fun o -> o.Loss) nan

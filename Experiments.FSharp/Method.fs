@@ -100,9 +100,7 @@ type IUsesRuns =
     abstract Runs: ITrainedRun list
 
 /// A method that hides patches from its encoder, which only a vision transformer takes.
-type INeedsVisionTransformer =
-    interface
-    end
+type INeedsVisionTransformer = interface end
 
 /// Two linear layers with ReLU between.
 type MlpProjection =

@@ -12,13 +12,22 @@ type ProbeOptions =
         HeldOut: float
     }
 
-/// How a frozen encoder is scored. Without `At` on the encoder's output h.
+/// The whole encoder with a new linear classifier, trained on the labels of the training split from where the run left it.
+type FineTuneOptions =
+    {
+        Train: Train
+        /// Of the training images; the test images are taken as they are.
+        Augment: Op list
+    }
+
+/// How an encoder is scored: frozen, but for fine-tuning. Without `At` on the encoder's output h.
 type Protocol =
     /// Cosine neighbours weighted by exp(similarity / temperature) (Wu et al. 2018).
     | Knn of k: int * temperature: float
     /// Cosine neighbours, one vote each.
     | KnnVote of k: int
     | Probe of ProbeOptions
+    | Tuned of FineTuneOptions
     /// On another layer: one of the encoder's, or "z" for the projection head's output.
     | At of layer: string * protocol: Protocol
 
@@ -31,6 +40,28 @@ type ProtocolForms =
                 Epochs = epochs
                 L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2; 1e-1 ]
                 HeldOut = defaultArg heldOut 0.1
+            }
+
+    /// Fine-tuning at CPU scale: batches of 128, AdamW with decay 0.05, a tenth of the steps warm-up, cosine to 0, crops of at least
+    /// half of the image and flips.
+    static member FineTune(epochs: int, ?rate: float, ?augment: Op list) =
+        Tuned
+            {
+                Train =
+                    {
+                        Epochs = epochs
+                        BatchSize = 128
+                        Optimiser =
+                            AdamW
+                                { AdamWRule.Default with
+                                    WeightDecay = 0.05
+                                }
+                        Rate = Rate.Fixed(defaultArg rate 1e-3)
+                        WarmupFraction = 0.1
+                        FinalRate = 0.
+                        ClipNorm = None
+                    }
+                Augment = defaultArg augment [ ResizedCrop(0.5, 1.0); Flip 0.5 ]
             }
 
 [<RequireQualifiedAccess>]
@@ -51,6 +82,25 @@ module Protocol =
         | At(_, inner) -> scoring inner
         | other -> other
 
+    let private trainText (train: Train) =
+        let clip =
+            train.ClipNorm
+            |> Option.map (fun norm -> $", gradient clipped at {Problem.number norm}")
+            |> Option.defaultValue ""
+
+        $"{train.Epochs} ep, batch {train.BatchSize}, {Train.describeOptimiser train.Optimiser}, rate {Train.describeRate train}, warm-up {Problem.number train.WarmupFraction}, final rate {Problem.number train.FinalRate}{clip}"
+
+    let private opsText (ops: Op list) =
+        match ops with
+        | [] -> "no augmentation"
+        | ops -> ops |> List.map Op.describe |> String.concat ", "
+
+    /// Whether the encoder itself is trained for the score.
+    let trainsEncoder protocol =
+        match scoring protocol with
+        | Tuned _ -> true
+        | _ -> false
+
     /// The heading of its column, and its name in stored scores: everything that tells two protocols apart.
     let name protocol =
         let n = Problem.number
@@ -67,6 +117,11 @@ module Protocol =
                 else
                     let grid = o.L2Grid |> List.map n |> String.concat ","
                     $"linear {o.Epochs} ep L2 {grid} held out {n o.HeldOut}"
+            | Tuned o ->
+                if FineTune o.Train.Epochs = Tuned o then
+                    $"fine-tuned {o.Train.Epochs} ep"
+                else
+                    $"fine-tuned {trainText o.Train}, {opsText o.Augment}"
             | At _ -> invalidOp "a scoring has no layer"
 
         match layer protocol with
@@ -85,14 +140,21 @@ module Protocol =
                 let grid = o.L2Grid |> List.map n |> String.concat ", "
 
                 $"logistic regression on standardised features (full-batch L-BFGS, at most {o.Epochs} passes), L2 from {{{grid}}} chosen on {n (100. * o.HeldOut)} %% of the training split"
+            | Tuned o ->
+                $"the encoder with a new linear classifier, both trained on the labels: {trainText o.Train}; {opsText o.Augment}"
             | At _ -> invalidOp "a scoring has no layer"
 
-        $"{name protocol}: {score}; frozen features of layer {layer protocol}, all training images without augmentation as the bank, accuracy on the test split"
+        match scoring protocol with
+        | Tuned _ -> $"{name protocol}: {score}; accuracy on the test split"
+        | _ ->
+            $"{name protocol}: {score}; frozen features of layer {layer protocol}, all training images without augmentation as the bank, accuracy on the test split"
 
     let problems protocol =
         [
             match protocol with
             | At(_, At _) -> Problem.make "" "a layer inside a layer" "Name one layer"
+            | At(_, Tuned _) ->
+                Problem.make "" "fine-tuning on a layer" "Fine-tune without At: the whole encoder learns"
             | _ -> ()
 
             match scoring protocol with
@@ -115,5 +177,10 @@ module Protocol =
                         "HeldOut"
                         $"{Problem.number o.HeldOut} of the training split"
                         "Give a fraction between 0 and 1, without them"
+            | Tuned o ->
+                yield! Train.problems o.Train |> Problem.within "Train"
+
+                for i, op in List.indexed o.Augment do
+                    yield! Op.problems op |> Problem.within $"Augment[{i}] {Op.name op}"
             | At _ -> ()
         ]

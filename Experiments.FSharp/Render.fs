@@ -11,6 +11,8 @@ type RenderedTable =
         Rows: string list list
         /// Lines under the table: how scores are defined, what all rows share, what is missing.
         Notes: string list
+        /// Pictures of what methods predict: caption, and path from the results file.
+        Pictures: (string * string) list
         /// Where each row comes from.
         RunHeaders: string list
         RunRows: string list list
@@ -238,6 +240,15 @@ module Render =
                     ]
         ]
 
+    let private pictures (stored: StoredRun list) (runs: Run list) =
+        [
+            for run in runs do
+                for r in ofRun stored run do
+                    match r.Picture with
+                    | Some path -> $"{run.Title}, seed {r.Seed}", path
+                    | None -> ()
+        ]
+
     let private constantNote constant =
         match constant with
         | [] -> []
@@ -294,6 +305,7 @@ module Render =
 
                     yield! provenanceNotes used
                 ]
+            Pictures = pictures stored runs
             RunHeaders = runTable stored runs |> fst
             RunRows = runTable stored runs |> snd
             Csv = csvLines title stored runs protocols
@@ -373,6 +385,7 @@ module Render =
 
                     yield! provenanceNotes (runs |> List.collect (ofRun stored))
                 ]
+            Pictures = pictures stored runs
             RunHeaders = runTable stored runs |> fst
             RunRows = runTable stored runs |> snd
             Csv = csvLines title stored runs protocols
@@ -401,6 +414,7 @@ module Render =
                     yield! constantNote constant
                     yield! provenanceNotes (p.Cells |> List.collect (ofRun stored))
                 ]
+            Pictures = pictures stored p.Cells
             RunHeaders = runTable stored p.Cells |> fst
             RunRows = runTable stored p.Cells |> snd
             Csv = csvLines title stored p.Cells [ p.Protocol ]
@@ -440,6 +454,14 @@ module Render =
 
         for note in t.Notes do
             b.Append("- ").Append(note).Append('\n') |> ignore
+
+        if not t.Pictures.IsEmpty then
+            let links =
+                t.Pictures
+                |> List.map (fun (caption, path) -> $"[{caption}]({path})")
+                |> String.concat ", "
+
+            b.Append("- Pictures: ").Append(links).Append(".\n") |> ignore
 
         b.Append '\n' |> ignore
         grid b t.RunHeaders t.RunRows

@@ -109,7 +109,13 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
             for note in t.Notes do
                 add $"<li>{encode note}</li>\n"
 
-            add "</ul>\n<details><summary>Runs</summary>\n"
+            add "</ul>\n"
+
+            for caption, path in t.Pictures do
+                add
+                    $"<details><summary>{encode caption}: what it predicts</summary><img src=\"{encode path}\" alt=\"predictions of {encode caption}\"></details>\n"
+
+            add "<details><summary>Runs</summary>\n"
             add (table t.RunHeaders t.RunRows)
             add "</details>\n"
 

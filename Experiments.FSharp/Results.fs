@@ -88,6 +88,8 @@ type StoredRun =
         /// learned, at chance, diverged, untrained, or collapsed with its kind in brackets.
         Verdict: string
         Scores: Score list
+        /// A picture of what the method predicts, by its path from the results file.
+        Picture: string option
         Training: TrainingRecord
         EvaluationSeconds: float
         Dataset: DatasetRecord
@@ -157,6 +159,7 @@ module StoredRun =
             w.WriteEndObject()
 
         w.WriteEndArray()
+        run.Picture |> Option.iter (fun path -> w.WriteString("picture", path))
 
         object "training" (fun () ->
             let t = run.Training
@@ -271,6 +274,10 @@ module StoredRun =
                             Details = [ for d in (get "details" e).EnumerateObject() -> d.Name, real d.Value ]
                         }
                 ]
+            Picture =
+                match root.TryGetProperty "picture" with
+                | true, path -> Option.ofObj (path.GetString())
+                | _ -> None
             Training =
                 {
                     Loss = real (get "loss" training)
@@ -467,6 +474,9 @@ type Store(folder: string) =
                 stream.Position <- int64 whole
                 stream.Write(Encoding.UTF8.GetBytes(separator + StoredRun.toJson run + "\n"))
                 stream.Flush true)
+
+    /// A file beside the results file.
+    member _.File(relative: string) = Path.Combine(folder, relative)
 
     /// Work files of one run and seed.
     member _.WorkFolder(runId: string, seed: int) =

@@ -262,7 +262,7 @@ module Run =
                     train.Epochs,
                     train.BatchSize,
                     optimiserOptions train.Optimiser,
-                    Setting.peakRate train,
+                    Train.peakRate train,
                     train.WarmupFraction,
                     train.FinalRate,
                     Option.toNullable train.ClipNorm,
@@ -298,13 +298,13 @@ module Run =
 
     /// What the views' sizes make impossible, where the data's side is known without a look at the disk.
     let private viewProblems (e: Experiment<'Views>) =
-        match Data.side (trainData e) with
+        match Data.stored (trainData e) with
         | None -> []
-        | Some side ->
+        | Some(height, width) ->
             let normalisation = Data.normalisation (trainData e)
 
             try
-                e.Augment.Build(ImageShape(side, side, normalisation.Mean.Length), normalisation)
+                e.Augment.Build(ImageShape(height, width, normalisation.Mean.Length), normalisation)
                 |> ignore
 
                 []
@@ -345,8 +345,8 @@ module Run =
                     yield! e.Augment.Facts
                     yield "epochs", string train.Epochs
                     yield "batch", string train.BatchSize
-                    yield "optimiser", Setting.describeOptimiser train.Optimiser
-                    yield "rate", Setting.describeRate train
+                    yield "optimiser", Train.describeOptimiser train.Optimiser
+                    yield "rate", Train.describeRate train
                     yield "warm-up", Problem.number train.WarmupFraction
                 ]
             layers = e.Setting.Backbone.Layers
@@ -361,7 +361,15 @@ module Run =
                         let ofOps = Augmentation.problems e.Augment
                         yield! ofOps |> Problem.within "Augment"
 
-                        if ofOps.IsEmpty then
+                        let ofData =
+                            if trainData e = e.Setting.Data then
+                                []
+                            else
+                                Data.problems (trainData e)
+
+                        yield! ofData |> Problem.within "Augment.Data"
+
+                        if ofOps.IsEmpty && ofData.IsEmpty then
                             yield! viewProblems e
 
                         yield!
@@ -470,4 +478,4 @@ module Run =
             |> List.filter (fun p -> Protocol.layer p <> Protocol.Projection)
         | RawPixels ->
             run.setting.Protocols
-            |> List.filter (fun p -> Protocol.layer p = Backbone.Output)
+            |> List.filter (fun p -> Protocol.layer p = Backbone.Output && not (Protocol.trainsEncoder p))

@@ -76,7 +76,7 @@ let byol = entrant "BYOL" 0.12 two Byol.CpuCifar
 let simsiam = entrant "SimSiam" 0.24 two SimSiam.CpuCifar
 let barlow = entrant "Barlow Twins" 0.01 two BarlowTwins.CpuCifar
 let vicreg = entrant "VICReg" 0.24 two VicReg.CpuCifar
-let lejepa = entrant "LeJEPA" 0.06 two LeJepa.CpuCifar
+let lejepa = entrant "LeJEPA" 0.12 two LeJepa.CpuCifar
 
 /// All of them, in the order of tables.
 let entrants =

@@ -51,6 +51,9 @@ let private byolFaster =
 let private dinoSlower =
     CpuScale.entrant "DINO, momentum 0.99" 0.24 CpuScale.crops { Dino.CpuCifar with Momentum = 0.99 }
 
+let private lejepaHeavier =
+    CpuScale.entrant "LeJEPA, λ 0.05" 0.06 CpuScale.two { LeJepa.CpuCifar with Lambda = 0.05 }
+
 let recipe =
     {
         Name = "search-cifar10-cpu"
@@ -66,7 +69,8 @@ let recipe =
                         yield! CpuScale.simsiam |> at [ 0.06; 0.12; 0.24; 0.48 ]
                         yield! dinoSlower |> at [ 0.06; 0.12; 0.24 ]
                         yield! CpuScale.vicreg |> at [ 0.06; 0.24 ]
-                        yield! CpuScale.lejepa |> at [ 0.06; 0.24 ]
+                        yield! lejepaHeavier |> at [ 0.06; 0.24 ]
+                        yield! CpuScale.lejepa |> at [ 0.06; 0.12 ]
                         yield! CpuScale.barlow |> at [ 0.01; 0.03 ]
                         yield! byolFaster |> at [ 0.12; 0.24; 0.48 ]
                         yield! CpuScale.dino |> at [ 0.24; 0.48 ]

@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-
 namespace SslResearch.Core.Data;
 
 /// <summary>
@@ -10,21 +8,18 @@ internal static class ClassFolderImporter
 {
     private const int Named = 5;
 
-    private static readonly string[] SplitNames = ["train", "test", "val", "valid", "validation"];
-
-    private sealed record Decoded(string Path, int Slot);
+    /// <summary>Names that a folder of a split may have, in lower case.</summary>
+    internal static readonly string[] SplitNames = ["train", "test", "val", "valid", "validation"];
 
     public static ImportOutcome Import(
         string source, ImportTarget target, ImportOptions options, IProgress<ImportReport>? progress, CancellationToken cancel)
     {
         using var spool = new SpoolFile(target.Folder);
-        var (images, folders, corrupt) = Decode(source, spool, options, progress, cancel);
+        var (images, folders, corrupt) = SourceDecoder.Decode(source, spool, options, static _ => true, progress, cancel);
         if (corrupt.Length > 0 && !options.SkipCorrupt)
         {
-            var more = corrupt.Length > Named ? $" and {corrupt.Length - Named} more" : string.Empty;
-            throw new DataException(
-                $"{corrupt.Length} of {images.Length + corrupt.Length} images in '{source}' cannot be decoded: "
-                + $"{string.Join("; ", corrupt.Take(Named))}{more}. Replace them, or leave them out with --skip-corrupt.");
+            throw SourceDecoder.Refusal(
+                corrupt, images.Length + corrupt.Length, "images", source, "Replace them, or leave them out with --skip-corrupt.");
         }
 
         if (images.Length == 0)
@@ -38,104 +33,7 @@ internal static class ClassFolderImporter
         return Write(target, spool, images, layout, classNames, corrupt, progress, cancel);
     }
 
-    private static (Decoded[] Images, string[] Folders, string[] Corrupt) Decode(
-        string source, SpoolFile spool, ImportOptions options, IProgress<ImportReport>? progress, CancellationToken cancel)
-    {
-        var images = new ConcurrentBag<Decoded>();
-        var corrupt = new ConcurrentBag<string>();
-        var folders = new List<string>();
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        var done = 0;
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        using var queue = new BlockingCollection<(string Path, byte[] File)>(256);
-        var workers = Enumerable.Range(0, Environment.ProcessorCount).Select(_ => Task.Run(Work, CancellationToken.None)).ToArray();
-        try
-        {
-            foreach (var entry in EntrySource.Entries(source))
-            {
-                if (EntrySource.IsIgnored(entry.Path))
-                {
-                    continue;
-                }
-
-                if (entry.IsFolder)
-                {
-                    folders.Add(entry.Path);
-                }
-                else if (ImageDecoder.IsImage(entry.Path))
-                {
-                    if (!seen.Add(entry.Path))
-                    {
-                        throw new DataException($"'{source}' contains '{entry.Path}' twice. Pack the archive again.");
-                    }
-
-                    queue.Add((entry.Path, entry.Read()), stop.Token);
-                }
-            }
-        }
-        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
-        {
-            // A worker failed; its own error is thrown below.
-        }
-        catch
-        {
-            stop.Cancel();
-            Finish(rethrow: false);
-            throw;
-        }
-
-        Finish(rethrow: true);
-        progress?.Report(new ImportReport("decoding", done, done));
-        return ([.. images], [.. folders], [.. corrupt.Order(StringComparer.Ordinal)]);
-
-        void Work()
-        {
-            try
-            {
-                foreach (var (path, file) in queue.GetConsumingEnumerable(stop.Token))
-                {
-                    var (pixels, shape) = ImageDecoder.Decode(file, out var problem);
-                    if (problem is not null)
-                    {
-                        corrupt.Add($"{path} ({problem})");
-                        continue;
-                    }
-
-                    (pixels, shape) = PixelForm.Apply(pixels, shape, options.Channels ?? 3, options.Resize);
-                    images.Add(new Decoded(path, spool.Add(pixels, shape, path)));
-                    var now = Interlocked.Increment(ref done);
-                    if (now % 1000 == 0)
-                    {
-                        progress?.Report(new ImportReport("decoding", now, null));
-                    }
-                }
-            }
-            catch
-            {
-                stop.Cancel();
-                throw;
-            }
-        }
-
-        void Finish(bool rethrow)
-        {
-            queue.CompleteAdding();
-            try
-            {
-                Task.WaitAll(workers, CancellationToken.None);
-            }
-            catch (AggregateException e)
-            {
-                var cause = e.InnerExceptions.FirstOrDefault(static x => x is not OperationCanceledException) ?? e.InnerExceptions[0];
-                if (rethrow)
-                {
-                    System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(cause);
-                }
-            }
-        }
-    }
-
-    private static string[] Classes(Decoded[] images, string[] folders, Layout layout, string source)
+    private static string[] Classes(DecodedImage[] images, string[] folders, Layout layout, string source)
     {
         var filled = images.Select(i => layout.Of(i.Path)).Distinct().ToHashSet();
         var empty = folders.Select(layout.OfFolder)
@@ -169,10 +67,10 @@ internal static class ClassFolderImporter
     private static ImportOutcome Write(
         ImportTarget target,
         SpoolFile spool,
-        Decoded[] images,
+        DecodedImage[] images,
         Layout layout,
         string[] classNames,
-        string[] corrupt,
+        CorruptImage[] corrupt,
         IProgress<ImportReport>? progress,
         CancellationToken cancel)
     {
@@ -198,7 +96,7 @@ internal static class ClassFolderImporter
                 }
             }
 
-            return new ImportOutcome(target.Name, target.Publish(packs, spool.Shape, classNames), corrupt);
+            return new ImportOutcome(target.Name, target.Publish(packs, spool.Shape, classNames), [.. corrupt.Select(static c => c.ToString())]);
         }
         finally
         {

@@ -38,7 +38,7 @@ public static class DatasetCatalogue
         }
 
         var splits = Splits(dataRoot, name);
-        if (name == ShapesDataset.DatasetName)
+        if (name is ShapesDataset.DatasetName or ShapesClips.DatasetName)
         {
             throw new DataException(
                 $"'{name}' is rendered by the recipes that use it, never imported. There is no pack '{split}' of it under '{dataRoot}'"

@@ -6,7 +6,16 @@ namespace SslResearch.Core.Data;
 /// <param name="Channels">3 or 1; null keeps what the source kind has (images and CIFAR 3, idx 1).</param>
 /// <param name="SkipCorrupt">Leave out images that cannot be decoded, and report them, instead of ending with an error.</param>
 /// <param name="Sha256">Expected SHA-256 of the source file, 64 hexadecimal digits; null for no check.</param>
-public sealed record ImportOptions(string? Split, ResizeRule Resize, int? Channels, bool SkipCorrupt, string? Sha256);
+public sealed record ImportOptions(string? Split, ResizeRule Resize, int? Channels, bool SkipCorrupt, string? Sha256)
+{
+    /// <summary>Clips to cut from folders of frames; null for still images.</summary>
+    public ClipCut? Clips { get; init; }
+}
+
+/// <summary>How sequences of frames become clips: every <paramref name="Stride"/>-th frame is kept, then each <paramref name="Frames"/> kept ones are a clip; what is left at the end is dropped.</summary>
+/// <param name="Frames">T, at least 2.</param>
+/// <param name="Stride">At least 1, which keeps all frames.</param>
+public sealed record ClipCut(int Frames, int Stride);
 
 /// <summary>Progress of an import or a download.</summary>
 /// <param name="Stage">What is being done.</param>

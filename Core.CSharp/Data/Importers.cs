@@ -3,7 +3,10 @@ namespace SslResearch.Core.Data;
 /// <summary>Turns a source into packs under the data root. All splits of a source appear together or none does.</summary>
 public static class Importers
 {
-    /// <summary>Imports class folders, a CIFAR binary release or idx files; the kind is found out from the files in the source.</summary>
+    /// <summary>
+    /// Imports class folders, a CIFAR binary release or idx files; the kind is found out from the files in the source. With
+    /// <see cref="ImportOptions.Clips"/> it takes folders of frames instead.
+    /// </summary>
     /// <param name="name">Name of the dataset: letters, digits, '-', '_', '.'.</param>
     /// <param name="source">Folder, .tar, .tar.gz or .zip.</param>
     /// <param name="dataRoot">See <see cref="DataRoot"/>.</param>
@@ -38,7 +41,7 @@ public static class Importers
             }
 
             var target = new ImportTarget(name, folder);
-            return FindKind(source) switch
+            return options.Clips is { } cut ? SequenceFolderImporter.Import(source, target, options, cut, progress, cancel) : FindKind(source) switch
             {
                 SourceKind.Cifar => CifarImporter.Import(source, target, options, progress, cancel),
                 SourceKind.Idx => IdxImporter.Import(source, target, options, progress, cancel),
@@ -106,7 +109,7 @@ public static class Importers
             throw new DataException($"{what} '{name}' must consist of letters, digits, '-', '_' and '.', and not start with '.'.");
         }
 
-        if (name is ShapesDataset.DatasetName or DatasetFetcher.DownloadFolder)
+        if (name is ShapesDataset.DatasetName or ShapesClips.DatasetName or DatasetFetcher.DownloadFolder)
         {
             throw new DataException($"'{name}' is reserved. Choose another name.");
         }

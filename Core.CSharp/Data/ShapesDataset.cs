@@ -77,6 +77,10 @@ public static class ShapesDataset
     internal static string Name<T>(T value)
         where T : struct, Enum => value.ToString().ToLowerInvariant();
 
+    /// <summary>A split's name as part of a file's name.</summary>
+    internal static string Safe(string split) =>
+        string.Concat(split.Select(static c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' ? c.ToString() : $"%{(int)c:x}"));
+
     private static void Check(ShapesOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -88,9 +92,6 @@ public static class ShapesDataset
     }
 
     private static ImageShape Shape(ShapesOptions options) => new(options.Size, options.Size, 3);
-
-    private static string Safe(string split) =>
-        string.Concat(split.Select(static c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' ? c.ToString() : $"%{(int)c:x}"));
 
     private static void Write(ShapesOptions options, string path)
     {

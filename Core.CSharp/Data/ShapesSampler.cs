@@ -9,6 +9,9 @@ internal static class ShapesSampler
     /// <summary>Least difference in luma between shape and background, so that the silhouette survives loss of colour.</summary>
     private const double LeastContrast = 0.24;
 
+    /// <summary>Distance that a shape's centre keeps from the borders, as a part of its size.</summary>
+    internal const double Reach = 0.44;
+
     private static readonly NamedColour[] Palette =
     [
         new("red", 0.85, 0.14, 0.15),
@@ -33,7 +36,7 @@ internal static class ShapesSampler
         var g = new Philox(seed, RandomPurpose.Shapes, SplitCode(split), (uint)index);
         var kind = (ShapeKind)(index % ShapesDataset.ClassCount);
         var size = g.NextDouble(0.34, 0.70);
-        var reach = size * 0.44;
+        var reach = size * Reach;
         var x = g.NextDouble(reach, 1 - reach);
         var y = g.NextDouble(reach, 1 - reach);
         var rotation = g.NextDouble(-0.35, 0.35);
@@ -99,7 +102,7 @@ internal static class ShapesSampler
     }
 
     /// <summary>0 for train, 1 for test, the FNV-1a hash of the name with the top bit set otherwise.</summary>
-    private static uint SplitCode(string split)
+    internal static uint SplitCode(string split)
     {
         if (split == "train")
         {

@@ -12,6 +12,9 @@ public static class InfoNce
     // As in PyTorch's normalize: vectors shorter than this are divided by it.
     private const double NormFloor = 1e-12;
 
+    // Similarities of a batch of 256 with so many vectors stay in a core's cache.
+    private const long BlockOfQueue = 512;
+
     /// <summary>
     /// Each query has to tell its own key from the K vectors of a queue (He et al. 2020, eq. 1):
     /// −log( exp(q·k₊/τ) / (exp(q·k₊/τ) + Σ exp(q·nⱼ/τ)) ). Other keys of the batch are no candidates.
@@ -33,7 +36,8 @@ public static class InfoNce
         using var scope = NewDisposeScope();
         var query = Unit(queries).mul(1 / temperature); // (N, d)
         var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
-        var others = query.matmul(negatives.detach().t()).logsumexp(1); // (N)
+        var (total, slope) = LogSumExp(query.detach(), negatives.detach());
+        var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
 
         // The same as cross entropy over the K+1 logits, without a copy of them.
         return nn.functional.logsigmoid(positive.sub(others)).mean().neg().MoveToOuterDisposeScope();
@@ -86,6 +90,35 @@ public static class InfoNce
         var logits = Unit(rows).mul(1 / temperature).matmul(Unit(candidates).t()); // (N, N)
         var own = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device);
         return nn.functional.cross_entropy(logits, own);
+    }
+
+    /// <summary>log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory.</summary>
+    /// <param name="rows">(N, d), no gradient.</param>
+    /// <param name="others">(K, d), no gradient.</param>
+    /// <returns>(N) and (N, d).</returns>
+    private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others)
+    {
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
+        var count = others.size(0);
+        var highest = full([rows.size(0), 1L], double.NegativeInfinity, rows.dtype, rows.device);
+        var sum = zeros_like(highest);
+        var slope = zeros_like(rows);
+        for (var at = 0L; at < count; at += BlockOfQueue)
+        {
+            using var block = NewDisposeScope();
+            var some = others.narrow(0, at, Math.Min(BlockOfQueue, count - at)); // (B, d)
+            var similarities = rows.matmul(some.t()); // (N, B)
+            var higher = maximum(highest, similarities.amax([1L], keepdim: true)); // (N, 1)
+            var shrink = highest.sub(higher).exp_();
+            similarities.sub_(higher).exp_();
+            sum.mul_(shrink).add_(similarities.sum([1L], keepdim: true));
+            slope.mul_(shrink).addmm_(similarities, some);
+            highest.copy_(higher);
+        }
+
+        slope.div_(sum);
+        return (sum.log_().add_(highest).squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
     }
 
     private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);

@@ -19,15 +19,15 @@ public sealed record LeJepaOptions(double Lambda, int Slices, int Knots, double 
 /// LeJEPA (Balestriero and LeCun 2025) on two views: <see cref="LeJepaLoss"/> with directions drawn anew at each step, a function of seed and step
 /// on every device. Both views go through the networks in one pass (batch statistics are shared), as in the authors' code.
 /// </summary>
-public sealed class LeJepa : ISslMethod<TwoViews>
+public sealed class LeJepa : JointEmbedding<TwoViews>
 {
     private readonly LeJepaOptions options;
-    private readonly ProjectionHead? projector;
 
     /// <param name="encoder">The network to train; belongs to the method from here on.</param>
     /// <param name="options">Projector and loss.</param>
     /// <exception cref="ArgumentException">λ outside 0 … 1, an impossible integral or projector.</exception>
     public LeJepa(Backbone encoder, LeJepaOptions options)
+        : base(encoder, options.Projector)
     {
         if (options.Lambda is not (>= 0 and <= 1) || options.Slices < 1 || options.Knots < 2 || !(options.Limit > 0) || !double.IsFinite(options.Limit))
         {
@@ -37,33 +37,15 @@ public sealed class LeJepa : ISslMethod<TwoViews>
         }
 
         this.options = options;
-        Encoder = encoder;
-        projector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
-        Trained = projector is null ? [("encoder", encoder)] : [("encoder", encoder), ("projector", projector)];
     }
 
-    /// <inheritdoc/>
-    public Backbone Encoder { get; }
-
-    /// <inheritdoc/>
-    public torch.nn.Module<torch.Tensor, torch.Tensor>? Projector => projector;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<(string Prefix, torch.nn.Module Module)> Trained { get; }
-
-    /// <inheritdoc/>
-    public IReadOnlyList<MovingAverage> Teachers => [];
-
-    /// <inheritdoc/>
-    public IReadOnlyDictionary<string, torch.Tensor> State { get; } = new Dictionary<string, torch.Tensor>();
-
     /// <summary>Chance: the best that views which say nothing of each other can reach. Collapsed: the best that equal embeddings can.</summary>
-    public LossLevels Levels(int batchSize) => new(
+    public override LossLevels Levels(int batchSize) => new(
         LeJepaLoss.Chance(batchSize, options.Lambda, options.Knots, options.Limit),
         LeJepaLoss.Collapsed(batchSize, options.Lambda, options.Knots, options.Limit));
 
     /// <inheritdoc/>
-    public StepOutput Forward(TwoViews views, in StepContext context)
+    public override StepOutput Forward(TwoViews views, in StepContext context)
     {
         using var scope = torch.NewDisposeScope();
         var z = Project(views.Both); // (2N, p)
@@ -71,24 +53,6 @@ public sealed class LeJepa : ISslMethod<TwoViews>
         var loss = LeJepaLoss.Loss(z.view(2, views.Count, -1), 2, directions, options.Lambda, options.Knots, options.Limit);
         var embedding = z.detach();
         return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
-    }
-
-    /// <inheritdoc/>
-    public void AfterUpdate(in StepContext context)
-    {
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        projector?.Dispose();
-        Encoder.Dispose();
-    }
-
-    private torch.Tensor Project(torch.Tensor images)
-    {
-        var h = Encoder.call(images);
-        return projector is null ? h : projector.call(h);
     }
 
     /// <summary>(length, S) float32: columns uniform on the sphere.</summary>

@@ -1,6 +1,5 @@
 using SslResearch.Core.Models;
 using SslResearch.Core.Views;
-using TorchSharp;
 
 namespace SslResearch.Core.Methods;
 
@@ -18,15 +17,9 @@ public static class MethodInitialisation
             SeededInitialisation.Apply(module, seed, prefix);
         }
 
-        using var frozen = torch.no_grad();
         foreach (var teacher in method.Teachers)
         {
-            var targets = teacher.Teacher.named_parameters().Select(p => (torch.Tensor)p.parameter).Concat(teacher.Teacher.named_buffers().Select(b => b.buffer));
-            var sources = teacher.Student.named_parameters().Select(p => (torch.Tensor)p.parameter).Concat(teacher.Student.named_buffers().Select(b => b.buffer));
-            foreach (var (target, source) in targets.Zip(sources))
-            {
-                target.copy_(source);
-            }
+            WeightCopy.Into(teacher.Student, teacher.Teacher);
         }
     }
 }

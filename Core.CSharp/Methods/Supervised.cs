@@ -30,6 +30,9 @@ public sealed class Supervised : ISslMethod<LabelledView>
     /// <inheritdoc/>
     public Backbone Encoder { get; }
 
+    /// <summary>h (N, d) to scores of the classes (N, classes).</summary>
+    public torch.nn.Module<torch.Tensor, torch.Tensor> Classifier => classifier;
+
     /// <summary>None: the classifier's outputs are scores of classes, not an embedding.</summary>
     public torch.nn.Module<torch.Tensor, torch.Tensor>? Projector => null;
 

@@ -14,48 +14,29 @@ public sealed record VicRegOptions(VicRegTerms Terms, ProjectionOptions Projecto
 /// VICReg (Bardes et al. 2022): views agree, every dimension keeps its variance, dimensions do not covary, by <see cref="VicRegLoss"/>.
 /// Each view is a batch of its own (own batch statistics), as in the authors' code.
 /// </summary>
-public sealed class VicReg : ISslMethod<TwoViews>
+public sealed class VicReg : JointEmbedding<TwoViews>
 {
     private readonly VicRegOptions options;
-    private readonly ProjectionHead? projector;
 
     /// <param name="encoder">The network to train; belongs to the method from here on.</param>
     /// <param name="options">Projector and loss.</param>
     /// <exception cref="ArgumentException">A negative weight, or the projector impossible.</exception>
     public VicReg(Backbone encoder, VicRegOptions options)
+        : base(encoder, options.Projector)
     {
         VicRegLoss.Check(options.Terms);
-
         this.options = options;
-        Encoder = encoder;
-        projector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
-        Trained = projector is null ? [("encoder", encoder)] : [("encoder", encoder), ("projector", projector)];
     }
-
-    /// <inheritdoc/>
-    public Backbone Encoder { get; }
-
-    /// <inheritdoc/>
-    public torch.nn.Module<torch.Tensor, torch.Tensor>? Projector => projector;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<(string Prefix, torch.nn.Module Module)> Trained { get; }
-
-    /// <inheritdoc/>
-    public IReadOnlyList<MovingAverage> Teachers => [];
-
-    /// <inheritdoc/>
-    public IReadOnlyDictionary<string, torch.Tensor> State { get; } = new Dictionary<string, torch.Tensor>();
 
     /// <summary>
     /// Chance: the best that views which say nothing of each other can reach; none without the variance term, for that is collapse. Collapsed: both
     /// hinges in full.
     /// </summary>
-    public LossLevels Levels(int batchSize) =>
+    public override LossLevels Levels(int batchSize) =>
         new(options.Terms.Variance > 0 ? VicRegLoss.Chance(options.Terms) : null, VicRegLoss.Collapsed(options.Terms));
 
     /// <inheritdoc/>
-    public StepOutput Forward(TwoViews views, in StepContext context)
+    public override StepOutput Forward(TwoViews views, in StepContext context)
     {
         using var scope = torch.NewDisposeScope();
         var z1 = Project(views.First()); // (N, p)
@@ -63,23 +44,5 @@ public sealed class VicReg : ISslMethod<TwoViews>
         var loss = VicRegLoss.Loss(z1, z2, options.Terms);
         var embedding = torch.cat([z1.detach(), z2.detach()], 0); // (2N, p)
         return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
-    }
-
-    /// <inheritdoc/>
-    public void AfterUpdate(in StepContext context)
-    {
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        projector?.Dispose();
-        Encoder.Dispose();
-    }
-
-    private torch.Tensor Project(torch.Tensor images)
-    {
-        var h = Encoder.call(images);
-        return projector is null ? h : projector.call(h);
     }
 }

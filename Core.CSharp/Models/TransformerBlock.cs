@@ -75,6 +75,12 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
         return token.squeeze(1);
     }
 
+    /// <summary>Only the first tokens of what <c>forward</c> gives: the others serve as keys and values alone.</summary>
+    /// <param name="input">(N, T, width).</param>
+    /// <param name="count">How many, 1 to T; not causal where fewer than T.</param>
+    /// <returns>(N, count, width).</returns>
+    public Tensor Leading(Tensor input, long count) => Run(input, count);
+
     /// <summary>How much each token takes from each other token.</summary>
     /// <param name="input">(N, T, width), what <c>forward</c> receives.</param>
     /// <returns>(N, heads, T, T): rows are queries and sum to 1.</returns>

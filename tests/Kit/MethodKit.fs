@@ -79,18 +79,15 @@ let private opened = Dictionary<Data, ImageStore>()
 
 /// The images that an experiment trains on.
 let private storeOf (data: Data) =
-    lock
-        opened
-        (fun () ->
-            match opened.TryGetValue data with
-            | true, store -> store
-            | _ ->
-                let store = (Datasets.openSplits (DataRoot.Resolve null) data).Train
-                opened[data] <- store
-                store)
+    lock opened (fun () ->
+        match opened.TryGetValue data with
+        | true, store -> store
+        | _ ->
+            let store = (Datasets.openSplits (DataRoot.Resolve null) data).Train
+            opened[data] <- store
+            store)
 
-let private store (e: Experiment<'Views>) =
-    storeOf (Run.ofExperiment e).TrainData
+let private store (e: Experiment<'Views>) = storeOf (Run.ofExperiment e).TrainData
 
 let private inFolder work =
     let root = Directory.CreateTempSubdirectory "sslr-kit-"
@@ -210,7 +207,7 @@ let private options (e: Experiment<'Views>) folder workers =
         train.Epochs,
         train.BatchSize,
         Run.optimiserOptions train.Optimiser,
-        Setting.peakRate train,
+        Train.peakRate train,
         train.WarmupFraction,
         train.FinalRate,
         Option.toNullable train.ClipNorm,

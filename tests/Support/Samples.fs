@@ -68,6 +68,7 @@ let stored (run: Run) seed (scores: (Protocol * float) list) : StoredRun =
                         Details = [ "l2", 0.001 ]
                     }
             ]
+        Picture = None
         Training =
             {
                 Loss = if trained then 4.125 else nan

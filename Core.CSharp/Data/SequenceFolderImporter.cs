@@ -1,0 +1,173 @@
+namespace SslResearch.Core.Data;
+
+/// <summary>
+/// <c>split/sequence/frame</c>, or <c>sequence/frame</c> with a stated split; folders around and inside that are allowed: every folder that holds
+/// frames is one sequence. Sequences and their frames are in ordinal order of their paths, so numbers in file names need leading zeros. Each clip
+/// becomes one <see cref="FrameStrip"/> without a label.
+/// </summary>
+internal static class SequenceFolderImporter
+{
+    private const int Named = 5;
+
+    private sealed record PlannedClip(string Split, string[] Frames);
+
+    public static ImportOutcome Import(
+        string source, ImportTarget target, ImportOptions options, ClipCut cut, IProgress<ImportReport>? progress, CancellationToken cancel)
+    {
+        if (cut.Frames < FrameStrip.Fewest || cut.Stride < 1)
+        {
+            throw new DataException($"A clip needs at least {FrameStrip.Fewest} frames and a stride of at least 1; received {cut.Frames} and {cut.Stride}.");
+        }
+
+        var clips = Plan(source, options.Split, cut, cancel);
+        var wanted = clips.SelectMany(static c => c.Frames).ToHashSet(StringComparer.Ordinal);
+        using var spool = new SpoolFile(target.Folder);
+        var (images, _, corrupt) = SourceDecoder.Decode(source, spool, options, wanted.Contains, progress, cancel);
+        if (corrupt.Length > 0 && !options.SkipCorrupt)
+        {
+            throw SourceDecoder.Refusal(
+                corrupt, images.Length + corrupt.Length, "frames", source, "Replace them, or leave out their clips with --skip-corrupt.");
+        }
+
+        var slots = images.ToDictionary(static i => i.Path, static i => i.Slot, StringComparer.Ordinal);
+        var whole = clips.Where(c => c.Frames.All(slots.ContainsKey)).ToArray();
+        if (whole.Length == 0)
+        {
+            throw new DataException($"'{source}' has no clip of {cut.Frames} frames that can be decoded. Check the source.");
+        }
+
+        var frame = spool.Shape;
+        if (frame.Height != frame.Width || (long)frame.Height * cut.Frames > FrameStrip.Highest)
+        {
+            throw new DataException(
+                $"Frames of '{source}' are {frame}, but clips are made of square frames, all of a clip at most {FrameStrip.Highest} pixels high. Give --resize N: the shorter side to N, then the middle square.");
+        }
+
+        return Write(target, spool, whole, slots, FrameStrip.Of(cut.Frames, frame.Width, frame.Channels), corrupt, progress, cancel);
+    }
+
+    private static PlannedClip[] Plan(string source, string? stated, ClipCut cut, CancellationToken cancel)
+    {
+        var paths = new List<string>();
+        foreach (var entry in EntrySource.Entries(source))
+        {
+            cancel.ThrowIfCancellationRequested();
+            if (!entry.IsFolder && !EntrySource.IsIgnored(entry.Path) && ImageDecoder.IsImage(entry.Path))
+            {
+                paths.Add(entry.Path);
+            }
+        }
+
+        if (paths.Count == 0)
+        {
+            throw new DataException($"'{source}' holds no frames (.jpg, .jpeg, .png, .bmp, .gif, .webp). Arrange it as SEQUENCE/FRAME, or train/SEQUENCE/FRAME and test/SEQUENCE/FRAME.");
+        }
+
+        var splitOf = SplitOf(paths, stated, source);
+        var sequences = paths.GroupBy(Folder, StringComparer.Ordinal)
+            .OrderBy(static g => g.Key, StringComparer.Ordinal)
+            .Select(g => (Name: g.Key, Frames: g.Order(StringComparer.Ordinal).Where((_, i) => i % cut.Stride == 0).ToArray(), Total: g.Count()))
+            .ToArray();
+        var tooShort = sequences.Where(s => s.Frames.Length < cut.Frames).ToArray();
+        if (tooShort.Length > 0)
+        {
+            var more = tooShort.Length > Named ? $" and {tooShort.Length - Named} more" : string.Empty;
+            var needed = ((cut.Frames - 1) * (long)cut.Stride) + 1;
+            throw new DataException(
+                $"{tooShort.Length} of {sequences.Length} sequences in '{source}' are too short for clips of {cut.Frames} frames at stride {cut.Stride}, which need {needed}: "
+                + $"{string.Join("; ", tooShort.Take(Named).Select(static s => $"'{s.Name}' has {s.Total}"))}{more}. Give fewer --frames or a smaller --frame-stride, or remove these folders.");
+        }
+
+        return [.. sequences.SelectMany(s => s.Frames.Chunk(cut.Frames).Where(c => c.Length == cut.Frames).Select(c => new PlannedClip(splitOf(c[0]), c)))];
+    }
+
+    private static string Folder(string path) => path.LastIndexOf('/') is var end and >= 0 ? path[..end] : string.Empty;
+
+    /// <summary>From a frame's path to its split: the first level at which every frame lies in a folder named like one, or the stated split.</summary>
+    private static Func<string, string> SplitOf(List<string> paths, string? stated, string source)
+    {
+        var parts = paths.Select(static p => p.Split('/')[..^1]).ToArray();
+        for (var depth = 0; parts.All(p => p.Length > depth); depth++)
+        {
+            var level = depth;
+            if (parts.All(p => ClassFolderImporter.SplitNames.Contains(p[level].ToLowerInvariant())))
+            {
+                if (stated is not null && parts.Select(p => p[level]).Distinct(StringComparer.OrdinalIgnoreCase).Count() > 1)
+                {
+                    throw new DataException($"'{source}' has its own splits. Leave the stated split '{stated}' out.");
+                }
+
+                var stray = Array.FindIndex(parts, p => p.Length == level + 1);
+                if (stray >= 0)
+                {
+                    throw new DataException($"Frame '{paths[stray]}' in '{source}' lies in no sequence's folder. Expected split/sequence/frame.");
+                }
+
+                return path => stated ?? path.Split('/')[level].ToLowerInvariant();
+            }
+
+            if (parts.Any(p => p[level] != parts[0][level]))
+            {
+                break;
+            }
+        }
+
+        if (stated is null)
+        {
+            throw new DataException(
+                $"'{source}' has no train/ and test/ folders of sequences. Arrange it as train/SEQUENCE/FRAME and test/SEQUENCE/FRAME, or state which split it is (--split NAME).");
+        }
+
+        var loose = Array.FindIndex(parts, static p => p.Length == 0);
+        if (loose >= 0)
+        {
+            throw new DataException($"Frame '{paths[loose]}' in '{source}' lies in no sequence's folder. Expected sequence/frame.");
+        }
+
+        return _ => stated;
+    }
+
+    private static ImportOutcome Write(
+        ImportTarget target,
+        SpoolFile spool,
+        PlannedClip[] clips,
+        Dictionary<string, int> slots,
+        ImageShape strip,
+        CorruptImage[] corrupt,
+        IProgress<ImportReport>? progress,
+        CancellationToken cancel)
+    {
+        var packs = new List<(string Split, PackWriter Writer)>();
+        var pixels = new byte[strip.Bytes];
+        var frame = FrameStrip.Frame(strip).Bytes;
+        var written = 0;
+        try
+        {
+            foreach (var split in clips.GroupBy(static c => c.Split).OrderBy(static g => g.Key, StringComparer.Ordinal))
+            {
+                var writer = target.Writer(split.Key, strip, []);
+                packs.Add((split.Key, writer));
+                foreach (var clip in split)
+                {
+                    cancel.ThrowIfCancellationRequested();
+                    for (var t = 0; t < clip.Frames.Length; t++)
+                    {
+                        spool.Read(slots[clip.Frames[t]], pixels.AsSpan(t * frame, frame));
+                    }
+
+                    writer.Add(pixels, -1);
+                    if (++written % 10000 == 0)
+                    {
+                        progress?.Report(new ImportReport("writing", written, clips.Length));
+                    }
+                }
+            }
+
+            return new ImportOutcome(target.Name, target.Publish(packs, strip, []), [.. corrupt.Select(static c => c.ToString())]);
+        }
+        finally
+        {
+            packs.ForEach(static p => p.Writer.Dispose());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using System.Collections.Concurrent;
+
+namespace SslResearch.Core.Data;
+
+/// <summary>One decoded image of a source, brought into the form that a pack stores.</summary>
+/// <param name="Path">Its path in the source.</param>
+/// <param name="Slot">Where it lies in the spool.</param>
+internal sealed record DecodedImage(string Path, int Slot);
+
+/// <summary>An image of a source that cannot be decoded, and why.</summary>
+internal sealed record CorruptImage(string Path, string Problem)
+{
+    /// <summary>For messages.</summary>
+    public override string ToString() => $"{Path} ({Problem})";
+}
+
+/// <summary>Decodes the images of a source on all cores, in one pass over it.</summary>
+internal static class SourceDecoder
+{
+    /// <summary>Decodes into <paramref name="spool"/>, in no particular order.</summary>
+    /// <param name="source">See <see cref="EntrySource"/>.</param>
+    /// <param name="spool">Takes the pixels.</param>
+    /// <param name="options">Channels and resize rule.</param>
+    /// <param name="wanted">Which images, by path.</param>
+    /// <param name="progress">Told of images read.</param>
+    /// <param name="cancel">Stops.</param>
+    /// <returns>What was decoded, the source's folders, and what is corrupt in ordinal order.</returns>
+    public static (DecodedImage[] Images, string[] Folders, CorruptImage[] Corrupt) Decode(
+        string source, SpoolFile spool, ImportOptions options, Func<string, bool> wanted, IProgress<ImportReport>? progress, CancellationToken cancel)
+    {
+        var images = new ConcurrentBag<DecodedImage>();
+        var corrupt = new ConcurrentBag<CorruptImage>();
+        var folders = new List<string>();
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        var done = 0;
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var queue = new BlockingCollection<(string Path, byte[] File)>(256);
+        var workers = Enumerable.Range(0, Environment.ProcessorCount).Select(_ => Task.Run(Work, CancellationToken.None)).ToArray();
+        try
+        {
+            foreach (var entry in EntrySource.Entries(source))
+            {
+                if (EntrySource.IsIgnored(entry.Path))
+                {
+                    continue;
+                }
+
+                if (entry.IsFolder)
+                {
+                    folders.Add(entry.Path);
+                }
+                else if (ImageDecoder.IsImage(entry.Path) && wanted(entry.Path))
+                {
+                    if (!seen.Add(entry.Path))
+                    {
+                        throw new DataException($"'{source}' contains '{entry.Path}' twice. Pack the archive again.");
+                    }
+
+                    queue.Add((entry.Path, entry.Read()), stop.Token);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            // A worker failed; its own error is thrown below.
+        }
+        catch
+        {
+            stop.Cancel();
+            Finish(rethrow: false);
+            throw;
+        }
+
+        Finish(rethrow: true);
+        progress?.Report(new ImportReport("decoding", done, done));
+        return ([.. images], [.. folders], [.. corrupt.OrderBy(static c => c.ToString(), StringComparer.Ordinal)]);
+
+        void Work()
+        {
+            try
+            {
+                foreach (var (path, file) in queue.GetConsumingEnumerable(stop.Token))
+                {
+                    var (pixels, shape) = ImageDecoder.Decode(file, out var problem);
+                    if (problem is not null)
+                    {
+                        corrupt.Add(new CorruptImage(path, problem));
+                        continue;
+                    }
+
+                    (pixels, shape) = PixelForm.Apply(pixels, shape, options.Channels ?? 3, options.Resize);
+                    images.Add(new DecodedImage(path, spool.Add(pixels, shape, path)));
+                    var now = Interlocked.Increment(ref done);
+                    if (now % 1000 == 0)
+                    {
+                        progress?.Report(new ImportReport("decoding", now, null));
+                    }
+                }
+            }
+            catch
+            {
+                stop.Cancel();
+                throw;
+            }
+        }
+
+        void Finish(bool rethrow)
+        {
+            queue.CompleteAdding();
+            try
+            {
+                Task.WaitAll(workers, CancellationToken.None);
+            }
+            catch (AggregateException e)
+            {
+                var cause = e.InnerExceptions.FirstOrDefault(static x => x is not OperationCanceledException) ?? e.InnerExceptions[0];
+                if (rethrow)
+                {
+                    System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(cause);
+                }
+            }
+        }
+    }
+
+    /// <summary>Ends an import that may leave nothing out: one message that counts and names.</summary>
+    /// <param name="corrupt">At least one.</param>
+    /// <param name="total">Images of the source, those among them.</param>
+    /// <param name="what">images or frames.</param>
+    /// <param name="source">The source.</param>
+    /// <param name="mend">What can be done.</param>
+    public static DataException Refusal(IReadOnlyList<CorruptImage> corrupt, int total, string what, string source, string mend)
+    {
+        const int named = 5;
+        var more = corrupt.Count > named ? $" and {corrupt.Count - named} more" : string.Empty;
+        return new DataException(
+            $"{corrupt.Count} of {total} {what} in '{source}' cannot be decoded: {string.Join("; ", corrupt.Take(named))}{more}. {mend}");
+    }
+}
