@@ -3,14 +3,6 @@ namespace SslResearch
 open SslResearch.Core.Augment
 open SslResearch.Core.Views
 
-/// Where hidden patches of a crop lie.
-[<RequireQualifiedAccess>]
-type HiddenPatches =
-    /// Anywhere, one by one.
-    | Strewn
-    /// In rectangles of at least so many patches, whose height is at least this part of the width and at most its inverse.
-    | Rectangles of leastPatches: int * leastRatio: float
-
 /// Crops whose large ones hide patches from a student.
 type MaskedCropsOf =
     {
@@ -23,19 +15,14 @@ type MaskedCropsOf =
         MinShare: float
         /// Largest part.
         MaxShare: float
-        Hidden: HiddenPatches
+        Shape: MaskShape
     }
 
     interface IAugmentation<MaskedCrops> with
         member a.Build(source, normalisation) =
-            let blocks =
-                match a.Hidden with
-                | HiddenPatches.Strewn -> null
-                | HiddenPatches.Rectangles(leastPatches, leastRatio) -> CropMaskBlocks(leastPatches, leastRatio)
-
             MaskedCropsAugmenter(
                 a.Crops.Build(source, normalisation),
-                CropMaskOptions(a.Patch, a.Probability, a.MinShare, a.MaxShare, blocks)
+                CropMaskOptions(a.Patch, a.Probability, a.MinShare, a.MaxShare, MaskShape.build a.Shape)
             )
 
         member a.Views = a.Crops.Views
@@ -43,15 +30,10 @@ type MaskedCropsOf =
         member a.Facts =
             let n = Problem.number
 
-            let hidden =
-                match a.Hidden with
-                | HiddenPatches.Strewn -> "strewn"
-                | HiddenPatches.Rectangles(leastPatches, leastRatio) ->
-                    $"in rectangles from {leastPatches} patches, ratio from {n leastRatio}"
-
             a.Crops.Facts
             @ [
-                "masks", $"p {n a.Probability}, {n a.MinShare}–{n a.MaxShare} of patches of {a.Patch} px, {hidden}"
+                "masks", $"p {n a.Probability}, {n a.MinShare}–{n a.MaxShare} of patches of {a.Patch} px"
+                "mask", MaskShape.describe a.Shape
             ]
 
         member a.WithViews views =
@@ -61,7 +43,7 @@ type MaskedCropsOf =
 
 [<AutoOpen>]
 module MaskedCropsForms =
-    /// Crops whose large ones hide patches of this side with probability 0.5, then 10 to 50 % of them in rectangles of 4 or more (DINOv2's
+    /// Crops whose large ones hide patches of this side with probability 0.5, then 10 to 50 % of them in blocks of 4 or more (DINOv2's
     /// configuration and code; iBOT's published models hide as much).
     let maskedCrops (patch: int) (crops: IAugmentation<MultiCrop>) : IAugmentation<MaskedCrops> =
         {
@@ -70,5 +52,5 @@ module MaskedCropsForms =
             Probability = 0.5
             MinShare = 0.1
             MaxShare = 0.5
-            Hidden = HiddenPatches.Rectangles(4, 0.3)
+            Shape = Blockwise(4, 0.3)
         }

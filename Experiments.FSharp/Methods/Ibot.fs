@@ -242,7 +242,7 @@ type Ibot =
                 Differences =
                     [
                         "crops are masked and their share drawn one by one, from seed, epoch, image and crop; DINOv2 masks exactly half of a batch's crops and spreads the shares evenly over them"
-                        "a crop hides an exact number of patches: its share of them, rounded, at least 1; the authors' blocks stop at or below it"
+                        "a crop hides an exact number of patches: its share of them, rounded; the authors' blocks stop at or below it"
                         "all crops with any masks pass the student together; patch heads see only as many patches of each crop as may be hidden"
                         "the gain of the prototypes is fixed at 1; the authors learn it for ViT-S"
                         "temperatures warm up by the step, in the authors' code by the epoch"
@@ -400,7 +400,7 @@ type DinoV2 =
                 Differences =
                     [
                         "crops are masked and their share drawn one by one, from seed, epoch, image and crop; the authors mask exactly half of a batch's crops and spread the shares evenly over them"
-                        "a crop hides an exact number of patches: its share of them, rounded, at least 1"
+                        "a crop hides an exact number of patches: its share of them, rounded"
                         "Sinkhorn and KoLeo see the whole batch; the authors' KoLeo sees what is on one device"
                         "KoLeo's weight multiplies the sum over both large crops, as in the authors' code, which reports half of it"
                         "one learning rate for all layers; the authors' falls from layer to layer"

@@ -30,7 +30,7 @@ let private usual =
         Probability = 0.5
         MinShare = 0.1
         MaxShare = 0.5
-        Hidden = HiddenPatches.Rectangles(4, 0.3)
+        Shape = Blockwise(4, 0.3)
     }
 
 let private build (a: MaskedCropsOf) =
@@ -46,28 +46,22 @@ let private message (f: unit -> obj) =
     with :? ArgumentException as e ->
         e.Message
 
-let private rectangles least =
-    CropMaskOptions(2, 1., 0.1, 0.6, CropMaskBlocks(least, 0.3))
+/// Large crops of so many patches of one pixel, and their masks.
+let private masks side (probability, minShare, maxShare) shape =
+    let ops: ViewOp[] = [| SslResearch.Core.Augment.ResizedCrop(1., 1., 1., 1., side, side, Interpolation.Bilinear) |]
+    let pipeline = ViewPipeline(source, ops, Augmentation.channels normalisation)
 
-let private strewn = CropMaskOptions(2, 1., 0.1, 0.6, null)
+    MaskedCropsAugmenter(
+        MultiCropAugmenter(pipeline, pipeline, null, 0),
+        CropMaskOptions(1, probability, minShare, maxShare, shape)
+    )
 
-let private draw (mask: CropMask) index view =
-    let row = Array.create mask.Patches nanf
-    let count = mask.Draw(7UL, 1, index, view, Span row)
+let private shapes: PatchMask list = [ RandomPatches 1; BlockPatches(4, 0.3) ]
+
+let private draw (augmenter: MaskedCropsAugmenter) index view =
+    let row = Array.create (int augmenter.Buffers[1].RowElements) nanf
+    let count = augmenter.Draw(7UL, 1, index, view, Span row)
     count, row
-
-/// Pairs of neighbours that are both hidden.
-let private touching columns (row: float32[]) =
-    Seq.sum
-        [
-            for p in 0 .. row.Length - 1 do
-                if row[p] = 1f then
-                    if p % columns < columns - 1 && row[p + 1] = 1f then
-                        1
-
-                    if p + columns < row.Length && row[p + columns] = 1f then
-                        1
-        ]
 
 [<Tests>]
 let tests =
@@ -91,73 +85,44 @@ let tests =
             }
 
             test "a mask hides exactly its number of patches, within the range, as 0 and 1" {
-                for rows, columns in [ 3, 3; 6, 6; 4, 9; 14, 14; 1, 5; 1, 1 ] do
-                    for options in [ strewn; rectangles 4; rectangles 1 ] do
-                        let mask = CropMask(rows, columns, options)
-                        let patches = float (rows * columns)
-                        Expect.equal mask.Most (max 1 (int (Math.Round(0.6 * patches, MidpointRounding.AwayFromZero)))) "most"
+                for side in [ 3; 6; 14 ] do
+                    for shape in shapes do
+                        let augmenter = masks side (1., 0.1, 0.6) shape
+                        let patches = float (side * side)
 
                         for i in 0L .. 199L do
-                            let count, row = draw mask i 0
+                            let count, row = draw augmenter i 0
                             Expect.all row (fun m -> m = 0f || m = 1f) "0 or 1"
                             Expect.equal (row |> Array.sumBy int) count "as many as it says"
-                            Expect.isTrue (count >= 1 && count <= mask.Most) $"{count} of {patches}"
-                            Expect.isGreaterThanOrEqual (float count) (Math.Floor(0.1 * patches)) "not below the range"
+                            Expect.isTrue (float count >= 0.1 * patches - 0.5) $"{count} of {patches}"
+                            Expect.isTrue (float count <= 0.6 * patches + 0.5) $"{count} of {patches}"
             }
 
-            test "crops hide patches with the probability, each its own" {
-                let mask = CropMask(6, 6, CropMaskOptions(2, 0.3, 0.1, 0.5, CropMaskBlocks(4, 0.3)))
-                let drawn = [ for i in 0L .. 1999L -> fst (draw mask i (int i % 2)) ]
-                let share = (drawn |> List.filter (fun c -> c > 0) |> List.length |> float) / 2000.
-                Expect.isLessThan (abs (share - 0.3)) 0.04 "share of masked crops: 4 deviations"
-                let masked = drawn |> List.filter (fun c -> c > 0)
-                Expect.isLessThan (abs (List.averageBy float masked / 36. - 0.3)) 0.02 "mean part"
-                Expect.equal (List.min masked, List.max masked) (4, 18) "the whole range"
+            test "crops hide patches with the probability, over the whole range" {
+                for shape in shapes do
+                    let augmenter = masks 6 (0.3, 0.1, 0.5) shape
+                    let drawn = [ for i in 0L .. 1999L -> fst (draw augmenter i (int i % 2)) ]
+                    let hiding = drawn |> List.filter (fun c -> c > 0)
+                    let share = float hiding.Length / 2000.
+                    Expect.isLessThan (abs (share - 0.3)) 0.04 "share of masked crops: 4 deviations"
+                    Expect.isLessThan (abs (List.averageBy float hiding / 36. - 0.3)) 0.025 "mean part"
+                    Expect.equal (List.min hiding, List.max hiding) (4, 18) "the whole range"
 
-                let never = CropMask(6, 6, CropMaskOptions(2, 0., 0.1, 0.5, null))
-                Expect.all [ for i in 0L .. 99L -> fst (draw never i 0) ] ((=) 0) "never"
-                let all = CropMask(6, 6, CropMaskOptions(2, 1., 1., 1., CropMaskBlocks(4, 0.3)))
-                Expect.equal (fst (draw all 0L 0)) 36 "all patches"
-            }
-
-            test "every patch is hidden as often as any other when strewn, and nearly so in rectangles away from the rim" {
-                let often options =
-                    let mask = CropMask(6, 6, options)
-                    let rows = [| for i in 0L .. 3999L -> snd (draw mask i 0) |]
-                    Array.init 36 (fun p -> rows |> Array.averageBy (fun row -> float row[p]))
-
-                let at = often strewn
-                Expect.all at (fun share -> abs (share - 0.35) < 0.035) "strewn: 4 deviations"
-                let inRectangles = often (rectangles 4)
-                let inner = [ for p in [ 7; 8; 9; 10; 13; 16; 19; 22; 25; 26; 27; 28 ] -> inRectangles[p] ]
-                Expect.all inner (fun share -> share > 0.25 && share < 0.6) "rectangles"
-            }
-
-            test "rectangles hold together: far more neighbours are hidden with them" {
-                let mean options =
-                    let mask = CropMask(8, 8, options)
-
-                    List.averageBy
-                        float
-                        [
-                            for i in 0L .. 499L ->
-                                let _, row = draw mask i 0
-                                touching 8 row
-                        ]
-
-                Expect.isGreaterThan (mean (rectangles 4)) (1.5 * mean strewn) "touching pairs"
+                    let never = masks 6 (0., 0.1, 0.5) shape
+                    Expect.all [ for i in 0L .. 99L -> fst (draw never i 0) ] ((=) 0) "never"
+                    Expect.equal (fst (draw (masks 6 (1., 1., 1.) shape) 0L 0)) 36 "all patches"
             }
 
             test "a mask is a function of seed, epoch, image and crop" {
-                let mask = CropMask(6, 6, strewn)
-                Expect.equal (draw mask 3L 0) (draw mask 3L 0) "again"
-                Expect.notEqual (draw mask 3L 0) (draw mask 4L 0) "another image"
-                Expect.notEqual (draw mask 3L 0) (draw mask 3L 1) "another crop"
+                let augmenter = masks 6 (1., 0.1, 0.5) (RandomPatches 1)
+                Expect.equal (draw augmenter 3L 0) (draw augmenter 3L 0) "again"
+                Expect.notEqual (draw augmenter 3L 0) (draw augmenter 4L 0) "another image"
+                Expect.notEqual (draw augmenter 3L 0) (draw augmenter 3L 1) "another crop"
                 let row = Array.zeroCreate<float32> 36
-                mask.Draw(7UL, 2, 3L, 0, Span row) |> ignore
-                Expect.notEqual row (snd (draw mask 3L 0)) "another epoch"
-                mask.Draw(8UL, 1, 3L, 0, Span row) |> ignore
-                Expect.notEqual row (snd (draw mask 3L 0)) "another seed"
+                augmenter.Draw(7UL, 2, 3L, 0, Span row) |> ignore
+                Expect.notEqual row (snd (draw augmenter 3L 0)) "another epoch"
+                augmenter.Draw(8UL, 1, 3L, 0, Span row) |> ignore
+                Expect.notEqual row (snd (draw augmenter 3L 0)) "another seed"
             }
 
             test "crops are those without masks, masks those of their crop, for any number of workers" {
@@ -170,7 +135,7 @@ let tests =
                     "buffers"
 
                 Expect.equal (augmenter :?> IViewSource).Views.Count 4 "a pipeline for each crop"
-                let mask = CropMask(6, 6, CropMaskOptions(2, 0.5, 0.1, 0.5, CropMaskBlocks(4, 0.3)))
+                let masks = augmenter :?> MaskedCropsAugmenter
                 use images = store 10
 
                 for workers in [ 1; 3 ] do
@@ -191,7 +156,7 @@ let tests =
                         for i in 0 .. indices.Length - 1 do
                             for v in 0..1 do
                                 let row = Array.zeroCreate<float32> 36
-                                mask.Draw(3UL, batch.Epoch, int64 indices[i], v, Span row) |> ignore
+                                masks.Draw(3UL, batch.Epoch, int64 indices[i], v, Span row) |> ignore
                                 Expect.equal rows[v * indices.Length + i] row $"image {i}, crop {v}"
             }
 
@@ -211,13 +176,13 @@ let tests =
             }
 
             test "drawing allocates nothing" {
-                for options in [ strewn; rectangles 4 ] do
-                    let mask = CropMask(14, 14, options)
+                for shape in shapes do
+                    let augmenter = masks 14 (1., 0.1, 0.5) shape
                     let row = Array.zeroCreate<float32> 196
 
                     let go n =
                         for i in 1L .. n do
-                            mask.Draw(7UL, 1, i, 0, Span row) |> ignore
+                            augmenter.Draw(7UL, 1, i, 0, Span row) |> ignore
 
                     go 300L
                     let before = GC.GetAllocatedBytesForCurrentThread()
@@ -229,23 +194,15 @@ let tests =
                 let says part (change: MaskedCropsOf) =
                     Expect.stringContains (message (fun () -> build change)) part part
 
-                says "patches of 5 pixels do not divide large crops of 12x12" { usual with Patch = 5 }
+                says "patches of 5 pixels do not tile large crops of 12x12" { usual with Patch = 5 }
                 says "patches of 0 pixels" { usual with Patch = 0 }
                 says "a probability from 0 to 1; received 1.5" { usual with Probability = 1.5 }
                 says "received 0.6 to 0.5" { usual with MinShare = 0.6 }
                 says "received 0.1 to 1.1" { usual with MaxShare = 1.1 }
 
-                says
-                    "received 0 and 0.3"
-                    { usual with
-                        Hidden = HiddenPatches.Rectangles(0, 0.3)
-                    }
-
-                says
-                    "received 4 and 2"
-                    { usual with
-                        Hidden = HiddenPatches.Rectangles(4, 2.)
-                    }
+                says "hides none of 36 patches" { usual with MinShare = 0.; MaxShare = 0.01 }
+                says "received 0 and 0.3" { usual with Shape = Blockwise(0, 0.3) }
+                says "squares of 4x4 patches do not tile" { usual with Shape = Scattered 4 }
             }
 
             test "as values: the crops' kinds of views and operations, masks as facts" {
@@ -256,7 +213,8 @@ let tests =
                     masked.Facts
                     [
                         "small crops", "4"
-                        "masks", "p 0.5, 0.1–0.5 of patches of 2 px, in rectangles from 4 patches, ratio from 0.3"
+                        "masks", "p 0.5, 0.1–0.5 of patches of 2 px"
+                        "mask", "blocks of at least 4 patches, ratio from 0.3"
                     ]
                     "facts"
 
@@ -270,7 +228,7 @@ let tests =
                     [
                         "Augment.Patch = 2"
                         "Augment.Probability = 0.5"
-                        "Augment.Hidden = Rectangles"
+                        "Augment.Shape = Blockwise"
                         "Augment.Crops.LocalCount = 4"
                     ] do
                     Expect.stringContains text part "part of a run's identity"
@@ -323,7 +281,7 @@ let tests =
                     |> String.concat "\n"
 
                 Expect.stringContains (problems SmallResNet 2) "iBOT hides patches from its encoder" "a ResNet"
-                Expect.stringContains (problems (VitTiny 16 4) 5) "patches of 5 pixels do not divide" "the masks' patch"
+                Expect.stringContains (problems (VitTiny 16 4) 5) "patches of 5 pixels do not tile" "the masks' patch"
                 Expect.equal (problems (VitTiny 16 4) 4) "" "a transformer"
             }
         ]
