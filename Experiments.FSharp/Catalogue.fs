@@ -17,6 +17,8 @@ module Methods =
             Byol.Entry
             SimSiam.Entry
             Dino.Entry
+            Ibot.Entry
+            DinoV2.Entry
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
