@@ -8,6 +8,7 @@ module Methods =
             Rotation.Entry
             Jigsaw.Entry
             Colorization.Entry
+            NextFrame.Entry
             SimClr.Entry
             Moco.EntryV1
             Moco.EntryV2
@@ -22,11 +23,10 @@ module Methods =
             BarlowTwins.Entry
             VicReg.Entry
             LeJepa.Entry
-            NextFrame.Entry
-            IJepa.Entry
             Mae.Entry
             SimMim.Entry
             Dvae.Entry
             Beit.Entry
+            IJepa.Entry
             Supervised.Entry
         ]

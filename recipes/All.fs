@@ -9,4 +9,8 @@ let recipes =
         SearchCifar10Cpu.recipe
         MethodsCifar10Cpu.recipe
         Augmentations.recipe
+        MaskedShapes.recipe
+        MaskRatio.recipe
+        NextFrames.recipe
+        MaskedCifar10Cpu.recipe
     ]

@@ -1,7 +1,10 @@
 namespace SslResearch
 
+open SslResearch.Core.Evaluation
 open SslResearch.Core.Methods
+open SslResearch.Core.Models
 open SslResearch.Core.Views
+open TorchSharp
 
 /// What a discrete autoencoder's decoder says of pixels.
 [<RequireQualifiedAccess>]
@@ -169,6 +172,31 @@ type Dvae =
                 yield! Problem.notNegative "KlWeight" m.KlWeight
                 yield! Problem.fraction "KlWarmup" m.KlWarmup
             ]
+
+    interface IMeasured<OneView> with
+        /// On the whole test split, from hard words.
+        member _.Measure(method, on) =
+            use pixels =
+                FeatureExtractor.Extract(
+                    null,
+                    Backbone.Output,
+                    null,
+                    on.Test,
+                    Augmentation.channels on.Normalisation,
+                    500,
+                    torch.CPU,
+                    on.Stop
+                )
+
+            let shape = on.Test.Shape
+
+            use images =
+                pixels.Features
+                    .view(-1L, int64 shape.Channels, int64 shape.Height, int64 shape.Width)
+                    .``to``(on.Device)
+
+            let struct (psnr, usage) = (method :?> SslResearch.Core.Methods.Dvae).Quality images
+            [ "PSNR in dB", psnr; "words used in %", 100. * usage ]
 
     static member Entry =
         MethodEntry.make<OneView> Dvae.Default [ "default (paper)", Dvae.Default; "CPU-scale CIFAR-10", Dvae.CpuCifar ]

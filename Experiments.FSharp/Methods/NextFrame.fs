@@ -1,5 +1,8 @@
 namespace SslResearch
 
+open SslResearch.Core.Augment
+open SslResearch.Core.Data
+open SslResearch.Core.Evaluation
 open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
@@ -221,6 +224,29 @@ type NextFrame =
                 match m.Painting with
                 | FramePainting.Motion reach -> yield! Problem.atLeast 1 "Painting.reach" reach
                 | _ -> ()
+            ]
+
+    interface IMeasured<Clip> with
+        /// Errors of the last frame of every clip, for pixels from 0 to 1.
+        member _.Measure(method, on) =
+            let predictor = method :?> SslResearch.Core.Methods.NextFrame
+
+            let errors =
+                FramePrediction.Measure(
+                    on.Test,
+                    Augmentation.channels on.Normalisation,
+                    (fun frames -> predictor.Next frames),
+                    FrameStrip.Frames on.Test.Shape - 1,
+                    64,
+                    on.Device,
+                    on.Stop
+                )
+                |> Seq.last
+
+            [
+                "squared error of the last frame", errors.Predicted
+                "of the frame before it", errors.Copied
+                "of the straight line through two", errors.Extrapolated
             ]
 
     static member Entry =
