@@ -17,7 +17,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     // Images whose quality is measured at once.
     private const int Chunk = 256;
 
-    private static readonly string[] Columns = ["input", "tokens", "decoded"];
+    private static readonly string[] Columns = ["input", "words", "decoded"];
 
     private readonly DvaeOptions options;
     private readonly TokenHead head;

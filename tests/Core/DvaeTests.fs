@@ -310,7 +310,7 @@ let tests =
                     picture.Columns |> List.ofSeq, picture.Images
 
                 let columns, first = once ()
-                Expect.equal columns [ "input"; "tokens"; "decoded" ] "columns"
+                Expect.equal columns [ "input"; "words"; "decoded" ] "columns"
                 Expect.equal first.shape [| 3L; 3L; 3L; 8L; 8L |] "rows, columns, image"
                 Expect.isTrue method.Encoder.training "training mode is back"
                 Expect.equal (doubles (first.select (1L, 0L))) (doubles x) "input"
