@@ -20,11 +20,7 @@ type Masked =
 
         member a.Views = [ "view", a.Ops ]
 
-        member a.Facts =
-            [
-                "masked", Problem.number a.Ratio
-                "mask", MaskShape.describe a.Shape
-            ]
+        member a.Facts = [ "masked", Problem.number a.Ratio; "mask", MaskShape.describe a.Shape ]
 
         member a.WithViews views =
             match views with

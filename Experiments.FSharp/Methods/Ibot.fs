@@ -410,12 +410,9 @@ type DinoV2 =
 
         member _.HasProjector = true
 
-        member m.Facts =
-            m.WithoutKoLeo.AllFacts @ [ "KoLeo weight", Problem.number m.KoLeoWeight ]
+        member m.Facts = m.WithoutKoLeo.AllFacts @ [ "KoLeo weight", Problem.number m.KoLeoWeight ]
 
-        member m.Problems =
-            m.WithoutKoLeo.AllProblems
-            @ Problem.notNegative "KoLeoWeight" m.KoLeoWeight
+        member m.Problems = m.WithoutKoLeo.AllProblems @ Problem.notNegative "KoLeoWeight" m.KoLeoWeight
 
     static member Entry =
         MethodEntry.make<MaskedCrops>

@@ -10,7 +10,8 @@ open Tests.Support.Networks
 
 let private scalar (t: torch.Tensor) = Array.head (doubles t)
 
-let private cube seed (shape: int64 list) = GoldenLoss.arbitrary seed shape ||> tensor
+let private cube seed (shape: int64 list) =
+    GoldenLoss.arbitrary seed shape ||> tensor
 
 let private masks (rows: float list list) =
     tensor [| int64 rows.Length; int64 rows.Head.Length |] (rows |> List.concat |> Array.ofList)
@@ -76,8 +77,7 @@ let private twoSteps hiddenOnly (c: GoldenLoss.Case) =
     let second, _ = step (c.Input "t2")
     first, between, second
 
-let private variants =
-    [ "ibot.dinov2.2steps", false; "ibot.lightly.2steps", true ]
+let private variants = [ "ibot.dinov2.2steps", false; "ibot.lightly.2steps", true ]
 
 [<Tests>]
 let tests =
@@ -112,7 +112,11 @@ let tests =
                                 use scope = torch.NewDisposeScope()
                                 let student = cube 1. [ int64 crops; int64 patches; int64 width ]
 
-                                let targets = torch.nn.functional.softmax (cube 2. [ int64 crops; int64 patches; int64 width ], 2L)
+                                let targets =
+                                    torch.nn.functional.softmax (
+                                        cube 2. [ int64 crops; int64 patches; int64 width ],
+                                        2L
+                                    )
 
                                 // The first crop hides nothing where there are several.
                                 let mask =
@@ -182,7 +186,10 @@ let tests =
                 let targets = torch.nn.functional.softmax (cube 2. [ 4L; 4L; 3L ], 2L)
                 let some, none = [ 1.; 0.; 1.; 0. ], [ 0.; 0.; 0.; 0. ]
                 let half = masks [ some; none; some; none ]
-                let value mean = scalar (IbotLoss.Loss(student, targets, half, 0.5, mean))
+
+                let value mean =
+                    scalar (IbotLoss.Loss(student, targets, half, 0.5, mean))
+
                 Expect.floatClose Accuracy.high (2. * value PatchMean.Crops) (value PatchMean.MaskedCrops) "half"
 
                 for mean in means do
@@ -201,7 +208,9 @@ let tests =
                         scalar (IbotLoss.Loss(s, t, m, 0.5, mean))
 
                     let expected = value student targets mask
-                    let close what got = Expect.floatClose Accuracy.high got expected what
+
+                    let close what got =
+                        Expect.floatClose Accuracy.high got expected what
 
                     for dim in [ 0L; 1L ] do
                         let turn (t: torch.Tensor) = t.flip [| dim |]
@@ -210,7 +219,7 @@ let tests =
                     let struct (weights, place) = mask.topk (2, 1)
 
                     let chosen (t: torch.Tensor) =
-                        t.gather (1L, place.unsqueeze(2L).expand (3L, 2L, 4L))
+                        t.gather (1L, place.unsqueeze(2L).expand(3L, 2L, 4L))
 
                     close "two patches of each crop" (value (chosen student) (chosen targets) weights)
             }
@@ -245,7 +254,15 @@ let tests =
                     Expect.equal got.shape [| 1L; 4L |] "shape"
                     Array.iter2 (fun a b -> Expect.floatClose Accuracy.high b a what) expected (doubles got)
 
-                equal "all" (mean [ for crop in rows do yield! crop ]) (IbotLoss.MeanScores(teacher, null))
+                equal
+                    "all"
+                    (mean
+                        [
+                            for crop in rows do
+                                yield! crop
+                        ])
+                    (IbotLoss.MeanScores(teacher, null))
+
                 equal "hidden" (mean [ rows[0][0]; rows[0][2]; rows[1][1] ]) (IbotLoss.MeanScores(teacher, mask))
                 equal "nothing hidden" [| 0.; 0.; 0.; 0. |] (IbotLoss.MeanScores(teacher, mask.mul ((0.).ToScalar())))
                 let linked = IbotLoss.MeanScores(teacher.requires_grad_ (), mask)
@@ -260,13 +277,11 @@ let tests =
                 let hidden = [ 0, 0; 0, 2; 2, 0; 2, 1; 2, 3 ]
                 let rows = nested teacher
 
-                let alone =
-                    tensor [| 5L; 5L |] (hidden |> List.map (fun (b, p) -> rows[b][p]) |> Array.concat)
+                let alone = tensor [| 5L; 5L |] (hidden |> List.map (fun (b, p) -> rows[b][p]) |> Array.concat)
 
                 for temperature in [ 0.05; 0.5 ] do
                     for iterations in [ 1; 3 ] do
-                        let expected =
-                            doubles (Sinkhorn.Codes(alone, temperature, iterations)) |> Array.chunkBySize 5
+                        let expected = doubles (Sinkhorn.Codes(alone, temperature, iterations)) |> Array.chunkBySize 5
 
                         let codes = nested (IbotLoss.Codes(teacher, mask, temperature, iterations))
 

@@ -97,7 +97,16 @@ let private lively (c: Choice) =
         for _, p in parameters m do
             if p.dim () > 1L then
                 p.mul_ (factor.ToScalar()) |> ignore
-                p.add_ (torch.arange(p.numel (), dtype = torch.float32).mul(factor.ToScalar()).sin_().mul_((0.1).ToScalar()).view_as p)
+
+                p.add_ (
+                    torch
+                        .arange(p.numel (), dtype = torch.float32)
+                        .mul(factor.ToScalar())
+                        .sin_()
+                        .mul_((0.1).ToScalar())
+                        .view_as
+                        p
+                )
                 |> ignore
 
     for struct (_, m) in method.Trained do
@@ -119,7 +128,7 @@ let private hiding (counts: int list) =
                     if hidden.Contains p then 1f else 0f
         |]
 
-    torch.tensor(rows, dtype = torch.float32).reshape (int64 counts.Length, 16L)
+    torch.tensor(rows, dtype = torch.float32).reshape(int64 counts.Length, 16L)
 
 let private some = [ 0; 5; 1; 3; 2; 0 ]
 
@@ -184,7 +193,13 @@ let private split (encoder: VisionTransformer) (tokens: torch.Tensor) =
     pooled, patches
 
 /// What the papers say, on all patches of all crops: loss, targets of the crops, and the means of the teacher's scores.
-let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch.Tensor, patchCentre: torch.Tensor) (temperature, patchTemperature) =
+let private naive
+    (c: Choice)
+    (method: Ibot)
+    (views: MaskedCrops)
+    (centre: torch.Tensor, patchCentre: torch.Tensor)
+    (temperature, patchTemperature)
+    =
     let student = (trained method "encoder").Value :?> VisionTransformer
     let heads = (trained method "head").Value :?> DinoHead
     let teacherHead = (taught method "head").Value :?> DinoHead
@@ -195,7 +210,7 @@ let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch
         | _ -> heads, teacherHead
 
     let onPatches (h: DinoHead) (patches: torch.Tensor) =
-        h.call(patches.reshape (-1L, 12L)).view (patches.shape[0], 16L, -1L)
+        h.call(patches.reshape (-1L, 12L)).view(patches.shape[0], 16L, -1L)
 
     let teacherScores, teacherPatches =
         use _ = torch.no_grad ()
@@ -213,7 +228,7 @@ let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch
             DinoLoss.Targets(teacherPatches.flatten (0L, 1L), patchCentre, patchTemperature).view_as teacherPatches
 
     let token = parameters (trained method "mask").Value |> List.exactlyOne |> snd
-    let hidden = views.Masks.unsqueeze(2L).gt ((0.5).ToScalar())
+    let hidden = views.Masks.unsqueeze(2L).gt((0.5).ToScalar())
 
     let embedded = torch.where (hidden, token, student.Project views.Globals)
     let tokens = embedded.add (student.Positions views.Globals)
@@ -242,7 +257,8 @@ let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch
         | :? MovingCentre as m when m.HiddenOnly -> views.Masks
         | _ -> null
 
-    parts |> List.sumBy (fun (weight, value) -> if weight = 0. then 0. else weight * value),
+    parts
+    |> List.sumBy (fun (weight, value) -> if weight = 0. then 0. else weight * value),
     targets,
     heads.Unit(pooled),
     (teacherScores.mean ([| 0L |], keepdim = true), IbotLoss.MeanScores(teacherPatches, ofHidden))
@@ -250,7 +266,10 @@ let private naive (c: Choice) (method: Ibot) (views: MaskedCrops) (centre: torch
 let private choices =
     [
         "iBOT", usual
-        "masked crops", { usual with Mean = PatchMean.MaskedCrops }
+        "masked crops",
+        { usual with
+            Mean = PatchMean.MaskedCrops
+        }
         "a head for patches, centre of hidden ones",
         { usual with
             PatchPrototypes = Some 9
@@ -352,8 +371,7 @@ let tests =
                 let output = forward method views 0L
                 output.Loss.backward ()
 
-                let byPatch =
-                    globals.grad.abs().sum([| 1L |]).view(6L, 4L, 2L, 4L, 2L).sum([| 2L; 4L |]).view (6L, 16L)
+                let byPatch = globals.grad.abs().sum([| 1L |]).view(6L, 4L, 2L, 4L, 2L).sum([| 2L; 4L |]).view(6L, 16L)
 
                 Array.iter2
                     (fun hidden gradient -> Expect.equal (gradient > 0.) (hidden = 0.) "gradient")
@@ -362,10 +380,7 @@ let tests =
 
                 // Other pixels behind the masks: the teacher says something else of the crops.
                 let blank =
-                    views.Masks
-                        .view(6L, 1L, 4L, 1L, 4L, 1L)
-                        .expand(6L, 3L, 4L, 2L, 4L, 2L)
-                        .reshape (6L, 3L, 8L, 8L)
+                    views.Masks.view(6L, 1L, 4L, 1L, 4L, 1L).expand(6L, 3L, 4L, 2L, 4L, 2L).reshape(6L, 3L, 8L, 8L)
 
                 let other = MaskedCrops(globals.detach().add blank, null, views.Masks, views.Most)
                 Expect.notEqual (doubles (forward method other 0L).Assignment) (doubles output.Assignment) "teacher"
@@ -396,7 +411,8 @@ let tests =
                     close "loss" (1e-5 * max 1. (abs expected)) expected (scalar (forward method roomy 0L).Loss)
             }
 
-            test "patches are compared within one crop: other second crops do not change what the first one's patches cost" {
+            test
+                "patches are compared within one crop: other second crops do not change what the first one's patches cost" {
                 use scope = torch.NewDisposeScope()
 
                 let choice =
@@ -426,7 +442,8 @@ let tests =
             }
 
             test "both temperatures of the teacher warm up" {
-                for step, temperature, patchTemperature in [ 0L, 0.04, 0.04; 2L, 0.055, 0.05; 4L, 0.07, 0.06; 9L, 0.07, 0.06 ] do
+                for step, temperature, patchTemperature in
+                    [ 0L, 0.04, 0.04; 2L, 0.055, 0.05; 4L, 0.07, 0.06; 9L, 0.07, 0.06 ] do
                     use scope = torch.NewDisposeScope()
                     let choice = { usual with Warmup = 0.5 }
                     use method = lively choice
@@ -442,8 +459,18 @@ let tests =
 
             test "the teacher is evaluated, follows with its own momentum, and runs without stochastic depth" {
                 use scope = torch.NewDisposeScope()
-                use method = lively { usual with DropPath = 0.9; PatchPrototypes = Some 9 }
-                Expect.isTrue (Object.ReferenceEquals(method.Encoder, method.Teachers[0].Teacher)) "the evaluated network"
+
+                use method =
+                    lively
+                        { usual with
+                            DropPath = 0.9
+                            PatchPrototypes = Some 9
+                        }
+
+                Expect.isTrue
+                    (Object.ReferenceEquals(method.Encoder, method.Teachers[0].Teacher))
+                    "the evaluated network"
+
                 Expect.equal [ for t in method.Teachers -> t.Name ] [ "encoder"; "head"; "patch_head" ] "teachers"
 
                 for teacher in method.Teachers do
@@ -474,7 +501,10 @@ let tests =
 
                     for name in [ "head"; "patch_head" ] do
                         let weights = parameters (trained method name).Value
-                        let grad part = (weights |> List.find (fst >> (=) part) |> snd).grad
+
+                        let grad part =
+                            (weights |> List.find (fst >> (=) part) |> snd).grad
+
                         Expect.equal (isNull (grad "last_layer.weight_v")) frozen $"{name}, step {step}"
                         Expect.isNotNull (grad "mlp.0.weight") "the head learns"
             }
@@ -484,7 +514,11 @@ let tests =
                     use method = fresh choice
                     method.Levels 4
 
-                let counted = { usual with Mean = PatchMean.MaskedCrops }
+                let counted =
+                    { usual with
+                        Mean = PatchMean.MaskedCrops
+                    }
+
                 Expect.equal (levels usual) (LossLevels(Nullable(), Nullable())) "the authors' mean"
                 Expect.equal (levels counted) (LossLevels(2. * log 5., 2. * log 5.)) "both"
 
@@ -498,10 +532,7 @@ let tests =
                     "weighted"
 
                 Expect.equal
-                    (levels
-                        { counted with
-                            Weights = (1., 1., 0.1)
-                        })
+                    (levels { counted with Weights = (1., 1., 0.1) })
                     (LossLevels(Nullable(), Nullable()))
                     "KoLeo"
 
@@ -549,7 +580,12 @@ let tests =
                     let loss = scalar (forward method views 1L).Loss
                     let collapsed = (method.Levels 2).Collapsed.Value
                     // The teacher's distributions are uniform; the student, which follows, then costs no less than ln K each.
-                    same "uniform" 1e-4 (torch.full ([| 4L; 5L |], (0.2).ToScalar())) (forward method views 1L).Assignment
+                    same
+                        "uniform"
+                        1e-4
+                        (torch.full ([| 4L; 5L |], (0.2).ToScalar()))
+                        (forward method views 1L).Assignment
+
                     Expect.isGreaterThan loss (collapsed - 1e-3) "loss"
             }
 
@@ -573,19 +609,28 @@ let tests =
                             Centring = MovingCentre(1.1, false)
                         })
 
-                refused "Sinkhorn iterations" (fun () -> choice { usual with Centring = SinkhornCentring 0 })
+                refused "Sinkhorn iterations" (fun () ->
+                    choice
+                        { usual with
+                            Centring = SinkhornCentring 0
+                        })
+
                 refused "warm-up" (fun () -> choice { usual with Warmup = 2. })
                 refused "frozen prototypes" (fun () -> choice { usual with Freeze = nan })
                 use method = fresh usual
                 let globals = torch.rand (4L, 3L, 8L, 8L)
 
-                refused "The masks are for 9 patches of a crop, but the encoder cuts crops of 8×8 pixels into 16 of 2" (fun () ->
-                    box (forward method (MaskedCrops(globals, null, torch.zeros (4L, 9L), 3)) 0L))
+                refused
+                    "The masks are for 9 patches of a crop, but the encoder cuts crops of 8×8 pixels into 16 of 2"
+                    (fun () -> box (forward method (MaskedCrops(globals, null, torch.zeros (4L, 9L), 3)) 0L))
 
                 use spread = fresh { usual with Weights = (1., 1., 0.1) }
                 let single = MaskedCrops(globals.narrow (0, 0L, 2L), null, torch.zeros (2L, 16L), 3)
 
                 refused "needs at least 2; received 1. Enlarge the batch" (fun () -> box (forward spread single 0L))
-                Expect.isTrue (Double.IsFinite(scalar (forward method single 0L).Loss)) "without KoLeo one image will do"
+
+                Expect.isTrue
+                    (Double.IsFinite(scalar (forward method single 0L).Loss))
+                    "without KoLeo one image will do"
             }
         ]

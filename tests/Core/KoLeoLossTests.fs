@@ -80,7 +80,10 @@ let tests =
                 let shape, values = GoldenLoss.arbitrary 3. [ 6L; 4L ]
                 let rows = tensor shape values
                 let expected = scalar (KoLeoLoss.Loss rows)
-                let close what t = Expect.floatClose Accuracy.high (scalar (KoLeoLoss.Loss t)) expected what
+
+                let close what t =
+                    Expect.floatClose Accuracy.high (scalar (KoLeoLoss.Loss t)) expected what
+
                 close "longer" (rows.mul ((7.).ToScalar()))
                 close "turned round" (rows.flip [| 0L |])
 
@@ -96,7 +99,7 @@ let tests =
                 let rows = (tensor [| 3L; 2L |] [| 1.; 0.; 0.98; 0.2; -1.; 0.1 |]).requires_grad_()
                 let before = KoLeoLoss.Loss rows
                 before.backward ()
-                let moved = rows.detach().sub (rows.grad.mul ((0.01).ToScalar()))
+                let moved = rows.detach().sub(rows.grad.mul ((0.01).ToScalar()))
                 Expect.isLessThan (scalar (KoLeoLoss.Loss moved)) (scalar before) "loss"
             }
 

@@ -20,8 +20,7 @@ let private normalisation =
         Std = [ 0.25; 0.25; 0.25 ]
     }
 
-let private large, private small =
-    [ CropTo(12, 0.4, 1.); OpForms.Flip 0.5 ], [ CropTo(8, 0.1, 0.4) ]
+let private large, private small = [ CropTo(12, 0.4, 1.); OpForms.Flip 0.5 ], [ CropTo(8, 0.1, 0.4) ]
 
 let private usual =
     {
@@ -48,7 +47,11 @@ let private message (f: unit -> obj) =
 
 /// Large crops of so many patches of one pixel, and their masks.
 let private masks side (probability, minShare, maxShare) shape =
-    let ops: ViewOp[] = [| SslResearch.Core.Augment.ResizedCrop(1., 1., 1., 1., side, side, Interpolation.Bilinear) |]
+    let ops: ViewOp[] =
+        [|
+            SslResearch.Core.Augment.ResizedCrop(1., 1., 1., 1., side, side, Interpolation.Bilinear)
+        |]
+
     let pipeline = ViewPipeline(source, ops, Augmentation.channels normalisation)
 
     MaskedCropsAugmenter(
@@ -131,7 +134,11 @@ let tests =
 
                 Expect.equal
                     [ for b in augmenter.Buffers -> b.Name, b.RowsPerImage, List.ofSeq b.RowShape ]
-                    [ "globals", 2, [ 3L; 12L; 12L ]; "locals", 2, [ 3L; 8L; 8L ]; "masks", 2, [ 36L ] ]
+                    [
+                        "globals", 2, [ 3L; 12L; 12L ]
+                        "locals", 2, [ 3L; 8L; 8L ]
+                        "masks", 2, [ 36L ]
+                    ]
                     "buffers"
 
                 Expect.equal (augmenter :?> IViewSource).Views.Count 4 "a pipeline for each crop"
@@ -169,7 +176,10 @@ let tests =
 
                 Expect.equal augmenter.Buffers.Count 2 "buffers"
                 use images = store 8
-                use loader = new Loader<MaskedCrops>(images, augmenter, LoaderOptions(4, 3UL, 1, 2, true), torch.CPU, 0L)
+
+                use loader =
+                    new Loader<MaskedCrops>(images, augmenter, LoaderOptions(4, 3UL, 1, 2, true), torch.CPU, 0L)
+
                 let views = loader.Next().Views
                 Expect.isNull views.Locals "no small crops"
                 Expect.equal views.Masks.shape [| 8L; 36L |] "masks"
@@ -200,7 +210,13 @@ let tests =
                 says "received 0.6 to 0.5" { usual with MinShare = 0.6 }
                 says "received 0.1 to 1.1" { usual with MaxShare = 1.1 }
 
-                says "hides none of 36 patches" { usual with MinShare = 0.; MaxShare = 0.01 }
+                says
+                    "hides none of 36 patches"
+                    { usual with
+                        MinShare = 0.
+                        MaxShare = 0.01
+                    }
+
                 says "received 0 and 0.3" { usual with Shape = Blockwise(0, 0.3) }
                 says "squares of 4x4 patches do not tile" { usual with Shape = Scattered 4 }
             }
@@ -248,7 +264,12 @@ let tests =
                             ClsWeight = 0.
                             PatchWeight = 0.
                         })
-                    [ "Head.Layers"; "PatchTemperature"; "Centring.momentum"; "ClsWeight, PatchWeight" ]
+                    [
+                        "Head.Layers"
+                        "PatchTemperature"
+                        "Centring.momentum"
+                        "ClsWeight, PatchWeight"
+                    ]
                     "iBOT"
 
                 Expect.equal
@@ -264,6 +285,39 @@ let tests =
                 Expect.equal (Map.find "teacher temperature" (facts Ibot.Default)) "0.04 to 0.07 over 0.0375" "warm-up"
                 Expect.equal (Map.find "patch projection" (facts Ibot.Default)) "the same" "one head"
                 Expect.equal (Map.find "KoLeo weight" (facts DinoV2.Default)) "0.1" "KoLeo"
+            }
+
+            test "KoLeo with batches of one image is refused when the method is built" {
+                use encoder =
+                    ({ VitTiny 16 4 with
+                        Width = 12
+                        Depth = 1
+                     }
+                    :> IBackbone)
+                        .Build
+                        3
+
+                let build (koLeo: float) =
+                    let method: IMethod<MaskedCrops> =
+                        { DinoV2.CpuCifar with
+                            KoLeoWeight = koLeo
+                        }
+
+                    method.Build
+                        {
+                            Image = source
+                            Classes = 2
+                            Normalisation = normalisation
+                            Encoder = encoder
+                            Seed = 1UL
+                            Device = torch.CPU
+                            BatchSize = 1
+                            Trained = fun _ -> failwith "builds on nothing"
+                        }
+
+                Expect.stringContains (message (fun () -> build 0.1)) "a batch holds at least 2; received 1" "message"
+                use without = build 0.
+                Expect.equal without.Teachers.Count 3 "without KoLeo it is built"
             }
 
             test "a ResNet under them is a problem before anything runs, and so are patches of another size" {
