@@ -292,7 +292,7 @@ let tests =
                     ({ VitTiny 16 4 with
                         Width = 12
                         Depth = 1
-                     }
+                    }
                     :> IBackbone)
                         .Build
                         3
