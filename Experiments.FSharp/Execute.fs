@@ -432,8 +432,7 @@ module Execute =
             let measures, picture =
                 match outcome with
                 | Some o when o.End <> TrainEnd.Diverged ->
-                    let ofTest measure =
-                        measure (dataOf run.TrainData).Test
+                    let ofTest measure = measure (dataOf run.TrainData).Test
 
                     encoder.Measure |> Option.map ofTest |> Option.defaultValue [], draw run seed encoder dataOf store
                 | _ -> [], None

@@ -63,8 +63,7 @@ let maeAt ratio =
 let mae = maeAt 0.75
 let simmim = entrant "SimMIM" 1e-3 (masked patch 0.5 whole) SimMim.CpuCifar
 
-let ijepa =
-    entrant "I-JEPA" 1e-3 (contextTargets patch TargetBlocks.Default whole) IJepa.CpuCifar
+let ijepa = entrant "I-JEPA" 1e-3 (contextTargets patch TargetBlocks.Default whole) IJepa.CpuCifar
 
 let ibot = entrant "iBOT" 5e-4 (maskedCrops patch crops) Ibot.CpuCifar
 let dinov2 = entrant "DINOv2" 5e-4 (maskedCrops patch crops) DinoV2.CpuCifar

@@ -191,9 +191,7 @@ type Dvae =
             let shape = on.Test.Shape
 
             use images =
-                pixels.Features
-                    .view(-1L, int64 shape.Channels, int64 shape.Height, int64 shape.Width)
-                    .``to``(on.Device)
+                pixels.Features.view(-1L, int64 shape.Channels, int64 shape.Height, int64 shape.Width).``to``(on.Device)
 
             let struct (psnr, usage) = (method :?> SslResearch.Core.Methods.Dvae).Quality images
             [ "PSNR in dB", psnr; "words used in %", 100. * usage ]

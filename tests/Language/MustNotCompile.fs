@@ -98,6 +98,66 @@ let private snippets =
 
         "a misspelt field", "let m = { SimClr.Default with Temprature = 0.5 }", [ "FS1129" ]
 
+        "MAE on one view that hides nothing",
+        "let e = { Name = \"c\"; Setting = setting; Augment = oneView view; Method = Mae.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "MAE on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = Mae.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "SimMIM on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = SimMim.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "SimCLR on masked views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = SimClr.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "a dVAE on masked views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = Dvae.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "BEiT on one view",
+        "let e = { Name = \"c\"; Setting = setting; Augment = oneView view; Method = Beit.Default(Run.randomInit setting) }",
+        [ "FS0193"; "FS0001" ]
+
+        "I-JEPA on one view",
+        "let e = { Name = \"c\"; Setting = setting; Augment = oneView view; Method = IJepa.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "I-JEPA on masked views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = IJepa.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "SimCLR on context and targets",
+        "let e = { Name = \"c\"; Setting = setting; Augment = contextTargets 4 TargetBlocks.Default view; Method = SimClr.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "iBOT on crops without masks",
+        "let e = { Name = \"c\"; Setting = setting; Augment = multiCrop view view 2; Method = Ibot.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "DINOv2 on masked single views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = DinoV2.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "DINO on masked crops",
+        "let e = { Name = \"c\"; Setting = setting; Augment = maskedCrops 4 (multiCrop view view 2); Method = Dino.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "next frame on two views",
+        "let e = { Name = \"c\"; Setting = setting; Augment = twoViews view; Method = NextFrame.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "SimCLR on clips",
+        "let e = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL }) [ Flip 0.5 ]; Method = SimClr.Default }",
+        [ "FS0193"; "FS0001" ]
+
+        "masked and predictive methods on their own views compile",
+        "let e1 = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = Mae.CpuCifar }\nlet e2 = { Name = \"c\"; Setting = setting; Augment = maskedBlocks 4 0.4 5 view; Method = Beit.Default(Run.randomInit setting) }\nlet e3 = { Name = \"c\"; Setting = setting; Augment = contextTargets 4 TargetBlocks.Default view; Method = IJepa.CpuCifar }\nlet e4 = { Name = \"c\"; Setting = setting; Augment = maskedCrops 4 (multiCrop view view 2); Method = DinoV2.CpuCifar }\nlet e5 = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL }) [ Flip 0.5 ]; Method = NextFrame.CpuShapes }",
+        []
+
         "a rate that does not say how it scales", "let t = { Train.CpuScale with Rate = 0.12 }", [ "FS0001" ]
 
         "a probability without a value", "let ops : Op list = [ Flip ]", [ "FS0002" ]
