@@ -24,6 +24,10 @@ type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
 type ITrainsOn =
     abstract Data: Data
 
+/// An augmentation that hides or names patches, squares of this side in pixels.
+type IPatched =
+    abstract Patch: int
+
 [<RequireQualifiedAccess>]
 module Augmentation =
     let private viewOps (source: ImageShape) (ops: Op list) : ViewOp list =

@@ -404,6 +404,18 @@ module Run =
                                 $"{e.Method.Card.Name} hides patches from its encoder, and {backbone.Describe} takes only whole images"
                                 "Give a vision transformer, such as SmallVit"
                         | _ -> ()
+
+                        match box e.Augment, e.Setting.Backbone with
+                        | (:? IPatched as patched), (:? Vit as vit) when
+                            vit.Patch > 0
+                            && (patched.Patch % vit.Patch <> 0
+                                || patched.Patch <> vit.Patch && (box e.Method :? INeedsVisionTransformer))
+                            ->
+                            Problem.make
+                                "Augment.Patch"
+                                $"hides patches of {patched.Patch} pixels from an encoder with patches of {vit.Patch}"
+                                "Give both the same patch"
+                        | _ -> ()
                     ]
             train = trainExperiment e
         }

@@ -44,43 +44,30 @@ public static class FeatureExtractor
             throw new ArgumentException($"A projector follows the encoder's output '{Backbone.Output}'; received layer '{layer}'.", nameof(projector));
         }
 
-        var modes = new[] { encoder, projector }.OfType<nn.Module>().SelectMany(Modes).ToArray();
-        using var frozen = no_grad();
+        using var frozen = new FrozenPass(new[] { encoder, projector }.OfType<nn.Module>());
         using var scope = NewDisposeScope();
         Tensor? features = null;
-        try
-        {
-            encoder?.eval();
-            projector?.eval();
 
-            // (x/255 − mean) / std as one multiplication and one addition
-            var scale = from_array(normalisation.Std.Select(s => 1 / (255 * s)).ToArray()).to(device);
-            var shift = from_array(normalisation.Mean.Zip(normalisation.Std, (m, s) => -m / s).ToArray()).to(device);
-            var bytes = zeros(Math.Min(batchSize, store.Count), shape.Height, shape.Width, shape.Channels, ScalarType.Byte);
-            for (var at = 0; at < store.Count; at += batchSize)
-            {
-                stop.ThrowIfCancellationRequested();
-                using var step = NewDisposeScope();
-                var count = Math.Min(batchSize, store.Count - at);
-                var memory = bytes.bytes;
-                for (var i = 0; i < count; i++)
-                {
-                    store.Pixels(at + i).CopyTo(memory.Slice(i * shape.Bytes, shape.Bytes));
-                }
-
-                var images = bytes.narrow(0, 0, count).to(device).to(ScalarType.Float32).mul_(scale).add_(shift).permute(0, 3, 1, 2); // (n, C, H, W)
-                var rows = encoder is null ? images.flatten(1) : layer == Backbone.Output ? encoder.call(images) : encoder.Layer(images, layer);
-                rows = projector is null ? rows : projector.call(rows);
-                features ??= empty(store.Count, rows.shape[1], ScalarType.Float32).MoveToOuterDisposeScope();
-                features.narrow(0, at, count).copy_(rows);
-            }
-        }
-        finally
+        // (x/255 − mean) / std as one multiplication and one addition
+        var scale = from_array(normalisation.Std.Select(s => 1 / (255 * s)).ToArray()).to(device);
+        var shift = from_array(normalisation.Mean.Zip(normalisation.Std, (m, s) => -m / s).ToArray()).to(device);
+        var bytes = zeros(Math.Min(batchSize, store.Count), shape.Height, shape.Width, shape.Channels, ScalarType.Byte);
+        for (var at = 0; at < store.Count; at += batchSize)
         {
-            foreach (var (module, mode) in modes)
+            stop.ThrowIfCancellationRequested();
+            using var step = NewDisposeScope();
+            var count = Math.Min(batchSize, store.Count - at);
+            var memory = bytes.bytes;
+            for (var i = 0; i < count; i++)
             {
-                module.train(mode);
+                store.Pixels(at + i).CopyTo(memory.Slice(i * shape.Bytes, shape.Bytes));
             }
+
+            var images = bytes.narrow(0, 0, count).to(device).to(ScalarType.Float32).mul_(scale).add_(shift).permute(0, 3, 1, 2); // (n, C, H, W)
+            var rows = encoder is null ? images.flatten(1) : layer == Backbone.Output ? encoder.call(images) : encoder.Layer(images, layer);
+            rows = projector is null ? rows : projector.call(rows);
+            features ??= empty(store.Count, rows.shape[1], ScalarType.Float32).MoveToOuterDisposeScope();
+            features.narrow(0, at, count).copy_(rows);
         }
 
         var labels = new long[store.Count];
@@ -91,8 +78,4 @@ public static class FeatureExtractor
 
         return new FeatureBank(features!, tensor(labels));
     }
-
-    // Parents come before children, so that setting the modes in this order restores all of them.
-    private static IEnumerable<(nn.Module Module, bool Mode)> Modes(nn.Module module) =>
-        module.named_modules().Select(m => m.Item2).Prepend(module).Select(m => (m, m.training));
 }

@@ -87,7 +87,7 @@ public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
         var labels = (targets == TokenTargets.Shuffled ? Shuffled(words, context) : words).gather(1, hidden).reshape(-1); // (N·H)
         var loss = torch.nn.functional.cross_entropy(scores, labels);
         var seen = tokens.detach();
-        var embedding = (views.Visible == 0 ? seen : Gathered(seen, views.VisibleIndices())).mean([1L]);
+        var embedding = (views.Visible == 0 ? seen : TokenRows.Take(seen, views.VisibleIndices())).mean([1L]);
         return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
     }
 
@@ -98,12 +98,9 @@ public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
     /// <inheritdoc/>
     public MethodPicture Picture(MaskedView views, in StepContext context)
     {
-        using var noGrad = torch.no_grad();
+        using var frozen = new FrozenPass(encoder);
         using var scope = torch.NewDisposeScope();
-        var training = encoder.training;
-        encoder.eval();
         var (words, _, scores) = Predict(views);
-        encoder.train(training);
         var (images, hidden, patch) = (views.Images, views.HiddenIndices(), tokenizer.Patch);
         var (n, rows, columns) = (images.size(0), images.size(2) / patch, images.size(3) / patch);
         var visible = torch.ones(n, views.Patches, images.dtype, images.device).scatter_(1, hidden, torch.zeros_like(hidden).to(images.dtype))
@@ -158,15 +155,8 @@ public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
         var input = head.Hide(patches, hidden).add(encoder.Positions(views.Images));
         var sequence = encoder.Norm(encoder.Blocks(encoder.Sequence(input)));
         var tokens = sequence.narrow(1, sequence.size(1) - views.Patches, views.Patches);
-        var scores = head.call(Gathered(tokens, hidden).reshape(-1, encoder.FeatureCount));
+        var scores = head.call(TokenRows.Take(tokens, hidden).reshape(-1, encoder.FeatureCount));
         return (words.MoveToOuterDisposeScope(), tokens.MoveToOuterDisposeScope(), scores.MoveToOuterDisposeScope());
-    }
-
-    /// <summary>(N, P, width) at (N, K) to (N, K, width).</summary>
-    private static torch.Tensor Gathered(torch.Tensor tokens, torch.Tensor indices)
-    {
-        using var scope = torch.NewDisposeScope();
-        return tokens.gather(1, indices.unsqueeze(2).expand(-1, -1, tokens.size(2))).MoveToOuterDisposeScope();
     }
 
     /// <summary>The same words in an order that depends on seed and step.</summary>

@@ -131,7 +131,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     /// <inheritdoc/>
     public torch.Tensor Tokens(torch.Tensor images)
     {
-        using var frozen = new Frozen(this);
+        using var frozen = new FrozenPass(Trained.Select(t => t.Module));
         return Words(images);
     }
 
@@ -143,7 +143,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     /// </returns>
     public (double Psnr, double Usage) Quality(torch.Tensor images)
     {
-        using var frozen = new Frozen(this);
+        using var frozen = new FrozenPass(Trained.Select(t => t.Module));
         var used = new bool[options.Vocabulary];
         var squares = 0.0;
         for (var start = 0L; start < images.size(0); start += Chunk)
@@ -167,7 +167,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     /// <inheritdoc/>
     public MethodPicture Picture(OneView views, in StepContext context)
     {
-        using var frozen = new Frozen(this);
+        using var frozen = new FrozenPass(Trained.Select(t => t.Module));
         using var scope = torch.NewDisposeScope();
         var images = views.Images;
         var words = Words(images);
@@ -192,7 +192,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     /// <returns>(N, C, H, W).</returns>
     internal torch.Tensor Drawn(torch.Tensor words, torch.Tensor images)
     {
-        using var frozen = new Frozen(this);
+        using var frozen = new FrozenPass(Trained.Select(t => t.Module));
         using var scope = torch.NewDisposeScope();
         return Decoded(words, images).sub(mean).div(std).MoveToOuterDisposeScope();
     }
@@ -268,24 +268,5 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
 
         var channels = images.size(1);
         return LogitLaplace.Loss(values.narrow(1, 0, channels), values.narrow(1, channels, channels), images.mul(std).add_(mean));
-    }
-
-    /// <summary>Networks in evaluation mode and no gradients, until it ends.</summary>
-    private sealed class Frozen : IDisposable
-    {
-        private readonly List<torch.nn.Module> training;
-        private readonly IDisposable noGrad = torch.no_grad();
-
-        public Frozen(Dvae method)
-        {
-            training = [.. method.Trained.Select(t => t.Module).Where(m => m.training)];
-            training.ForEach(m => m.eval());
-        }
-
-        public void Dispose()
-        {
-            training.ForEach(m => m.train());
-            noGrad.Dispose();
-        }
     }
 }

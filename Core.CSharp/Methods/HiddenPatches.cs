@@ -26,12 +26,6 @@ internal static class HiddenPatches
             : throw new ArgumentException($"None of the {views.Patches} patches is hidden, so there is nothing to predict: give a larger ratio.", nameof(views));
     }
 
-    /// <summary>The rows of each image that an index names.</summary>
-    /// <param name="rows">(N, P, d).</param>
-    /// <param name="indices">(N, M) int64.</param>
-    /// <returns>(N, M, d).</returns>
-    public static torch.Tensor Take(torch.Tensor rows, torch.Tensor indices) => rows.gather(1, indices.unsqueeze(-1).expand(-1, -1, rows.size(2)));
-
     /// <summary>Which positions are hidden, each patch being a square of <paramref name="times"/> by that many positions.</summary>
     /// <returns>(N, rows · times, columns · times) bool.</returns>
     public static torch.Tensor Mask(MaskedView views, (int Rows, int Columns) grid, int times)

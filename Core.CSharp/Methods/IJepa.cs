@@ -85,11 +85,11 @@ public sealed class IJepa : ISslMethod<ContextTargets>
         {
             var tokens = Patches(teacher.Tokens(views.Images)); // (N, P, d)
             h = tokens.mean([1L]);
-            tokens = Take(tokens, views.Targets); // (N, M·Kt, d)
+            tokens = TokenRows.Take(tokens, views.Targets); // (N, M·Kt, d)
             targets = options.NormaliseTargets ? JepaLoss.Normalised(tokens) : tokens;
         }
 
-        var shown = Take(student.Embed(views.Images), views.Context); // (N, Kc, d)
+        var shown = TokenRows.Take(student.Embed(views.Images), views.Context); // (N, Kc, d)
         var encoded = Patches(student.Norm(student.Blocks(student.Sequence(shown)))); // (N, Kc, d)
         var predicted = predictor.Predict(encoded, views.Context, views.Targets, views.Blocks, grid); // (N, M·Kt, d)
         var loss = JepaLoss.Loss(predicted, targets, options.Distance);
@@ -108,10 +108,6 @@ public sealed class IJepa : ISslMethod<ContextTargets>
         teacher.Dispose();
         student.Dispose();
     }
-
-    /// <summary>Tokens of some patches: (N, P, d) and (N, K) to (N, K, d).</summary>
-    private static torch.Tensor Take(torch.Tensor tokens, torch.Tensor patches) =>
-        tokens.gather(1, patches.unsqueeze(-1).expand(-1, -1, tokens.size(2)));
 
     /// <summary>A sequence without CLS and registers.</summary>
     private torch.Tensor Patches(torch.Tensor sequence)

@@ -118,7 +118,7 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
         var loss = DinoLoss.Loss(head.Scores(unit, frozen), targets, views.Crops.CropCount, options.StudentTemperature).mul(clsWeight);
 
         var ofPatches = patchHead ?? head;
-        var scores = ofPatches.Scores(ofPatches.Unit(Chosen(PatchTokens(tokens, views.Patches), place).flatten(0, 1)), frozen).view_as(patchTargets); // (2N, M, K)
+        var scores = ofPatches.Scores(ofPatches.Unit(TokenRows.Take(PatchTokens(tokens, views.Patches), place).flatten(0, 1)), frozen).view_as(patchTargets); // (2N, M, K)
         loss = loss.add(IbotLoss.Loss(scores, patchTargets, mask, options.StudentTemperature, options.PatchMean).mul(patchWeight));
         if (options.KoLeoWeight > 0)
         {
@@ -168,15 +168,15 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
         torch.Tensor targets, patchTargets;
         if (options.Centring is SinkhornCentring sinkhorn)
         {
-            var patchScores = Scores(ofPatches, Unit(ofPatches, Chosen(patches, place)));
+            var patchScores = Scores(ofPatches, Unit(ofPatches, TokenRows.Take(patches, place)));
             targets = Sinkhorn.Codes(scores, temperature, sinkhorn.Iterations);
             patchTargets = IbotLoss.Codes(patchScores, mask, patchTemperature, sinkhorn.Iterations);
         }
         else
         {
             var hiddenOnly = options.Centring is MovingCentre { HiddenOnly: true };
-            var unit = Unit(ofPatches, hiddenOnly ? Chosen(patches, place) : patches); // (2N, M or P, b)
-            var patchScores = Scores(ofPatches, hiddenOnly ? unit : Chosen(unit, place)); // (2N, M, K)
+            var unit = Unit(ofPatches, hiddenOnly ? TokenRows.Take(patches, place) : patches); // (2N, M or P, b)
+            var patchScores = Scores(ofPatches, hiddenOnly ? unit : TokenRows.Take(unit, place)); // (2N, M, K)
 
             // Scores are linear in the vectors: the mean of all patches' scores is the score of their mean.
             var mean = hiddenOnly ? IbotLoss.MeanScores(patchScores, mask) : ofPatches.Scores(unit.mean([0L, 1L]).unsqueeze(0), frozen: false);
@@ -204,9 +204,6 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
 
     /// <summary>(2N, P, d), a view: patches are the last tokens.</summary>
     private static torch.Tensor PatchTokens(torch.Tensor tokens, int patches) => tokens.narrow(1, tokens.size(1) - patches, patches);
-
-    /// <summary>Rows of (2N, P, w) at (2N, M): (2N, M, w).</summary>
-    private static torch.Tensor Chosen(torch.Tensor rows, torch.Tensor place) => rows.gather(1, place.unsqueeze(2).expand(-1, -1, rows.size(2)));
 
     private static torch.Tensor Unit(DinoHead of, torch.Tensor rows) => of.Unit(rows.flatten(0, 1)).unflatten(0, rows.size(0), rows.size(1));
 

@@ -78,9 +78,8 @@ public sealed class Mae : ISslMethod<MaskedView>, IPictured<MaskedView>
     /// </summary>
     public MethodPicture Picture(MaskedView views, in StepContext context)
     {
-        using var frozen = torch.no_grad();
+        using var frozen = new FrozenPass(encoder, decoder);
         using var scope = torch.NewDisposeScope();
-        using var modes = new EvaluationMode(encoder, decoder);
         var predicted = Predict(Encode(views), views, Grid(views));
         if (options.NormaliseTargets)
         {
@@ -100,7 +99,7 @@ public sealed class Mae : ISslMethod<MaskedView>, IPictured<MaskedView>
     }
 
     private torch.Tensor Encode(MaskedView views) =>
-        encoder.Norm(encoder.Blocks(encoder.Sequence(HiddenPatches.Take(encoder.Embed(views.Images), views.VisibleIndices()))));
+        encoder.Norm(encoder.Blocks(encoder.Sequence(TokenRows.Take(encoder.Embed(views.Images), views.VisibleIndices()))));
 
     private torch.Tensor Predict(torch.Tensor tokens, MaskedView views, (int Rows, int Columns) grid)
     {
@@ -111,7 +110,7 @@ public sealed class Mae : ISslMethod<MaskedView>, IPictured<MaskedView>
     }
 
     private torch.Tensor Hidden(MaskedView views) =>
-        HiddenPatches.Take(MaskedPatchLoss.Patchify(views.Images, encoder.Options.Patch), views.HiddenIndices());
+        TokenRows.Take(MaskedPatchLoss.Patchify(views.Images, encoder.Options.Patch), views.HiddenIndices());
 
     private (int Rows, int Columns) Grid(MaskedView views)
     {

@@ -100,27 +100,10 @@ public sealed class NextFrame : ISslMethod<Clip>, IPictured<Clip>
             throw new ArgumentException($"expected (N, T, C, H, W) with T ≥ 1, received ({string.Join(", ", frames.shape)})", nameof(frames));
         }
 
-        var modes = Trained.SelectMany(t => t.Module.named_modules().Select(m => m.Item2).Prepend(t.Module)).Select(m => (Module: m, Mode: m.training)).ToArray();
-        using var frozen = torch.no_grad();
+        using var frozen = new FrozenPass(Trained.Select(t => t.Module));
         using var scope = torch.NewDisposeScope();
-        try
-        {
-            foreach (var (_, module) in Trained)
-            {
-                module.eval();
-            }
-
-            var last = known - 1;
-            return Decode(States(Map(frames), n, last, 1), frames.narrow(1, last, 1)).select(1, 0).MoveToOuterDisposeScope();
-        }
-        finally
-        {
-            // Parents come before children, so that setting the modes in this order restores all of them.
-            foreach (var (module, mode) in modes)
-            {
-                module.train(mode);
-            }
-        }
+        var last = known - 1;
+        return Decode(States(Map(frames), n, last, 1), frames.narrow(1, last, 1)).select(1, 0).MoveToOuterDisposeScope();
     }
 
     /// <summary>The known frames, the one that follows, and what was predicted.</summary>

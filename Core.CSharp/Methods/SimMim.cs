@@ -59,7 +59,7 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
         using var scope = torch.NewDisposeScope();
         var grid = Grid(views);
         var features = Features(views, grid); // (N, h·w, d)
-        var hidden = HiddenPatches.Take(MaskedPatchLoss.Patchify(views.Images, grid.Side), views.HiddenIndices());
+        var hidden = TokenRows.Take(MaskedPatchLoss.Patchify(views.Images, grid.Side), views.HiddenIndices());
         var predicted = Predict(features, views, grid);
         var loss = squaredError ? MaskedPatchLoss.MeanSquare(predicted, hidden) : MaskedPatchLoss.MeanAbsolute(predicted, hidden);
         return new StepOutput(loss.MoveToOuterDisposeScope(), features.detach().mean([1L]).MoveToOuterDisposeScope());
@@ -73,9 +73,8 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
     /// <summary>input | masked | reconstruction; visible patches are the input's own.</summary>
     public MethodPicture Picture(MaskedView views, in StepContext context)
     {
-        using var frozen = torch.no_grad();
+        using var frozen = new FrozenPass(encoder, head);
         using var scope = torch.NewDisposeScope();
-        using var modes = new EvaluationMode(encoder, head);
         var grid = Grid(views);
         var picture = HiddenPatches.Picture(views, Predict(Features(views, grid), views, grid));
         return picture with { Images = picture.Images.MoveToOuterDisposeScope() };
@@ -110,12 +109,12 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
     {
         if (grid.Side == side)
         {
-            return head.call(HiddenPatches.Take(features, views.HiddenIndices()));
+            return head.call(TokenRows.Take(features, views.HiddenIndices()));
         }
 
         var (height, width) = (grid.Rows * grid.Side / side, grid.Columns * grid.Side / side);
         var image = MaskedPatchLoss.Unpatchify(head.call(features), side, height, width); // (N, C, H, W)
-        return HiddenPatches.Take(MaskedPatchLoss.Patchify(image, grid.Side), views.HiddenIndices());
+        return TokenRows.Take(MaskedPatchLoss.Patchify(image, grid.Side), views.HiddenIndices());
     }
 
     private (int Side, int Rows, int Columns) Grid(MaskedView views)

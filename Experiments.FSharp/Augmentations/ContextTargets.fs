@@ -85,6 +85,9 @@ type ContextTargetsOf =
             | [ ops ] -> { a with Ops = ops }
             | _ -> invalidArg (nameof views) $"expected 1 list of operations, received {views.Length}"
 
+    interface IPatched with
+        member a.Patch = a.Patch
+
 [<AutoOpen>]
 module ContextTargetsForms =
     /// One view in patches of this side, some to see and blocks of others to predict.

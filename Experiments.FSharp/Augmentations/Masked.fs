@@ -27,6 +27,9 @@ type Masked =
             | [ ops ] -> { a with Ops = ops }
             | _ -> invalidArg (nameof views) $"expected 1 list of operations, received {views.Length}"
 
+    interface IPatched with
+        member a.Patch = a.Patch
+
 [<AutoOpen>]
 module MaskedForms =
     /// Single patches hidden anywhere: `masked 4 0.75 ops` hides three quarters of the patches of 4 pixels.

@@ -41,6 +41,9 @@ type MaskedCropsOf =
                 Crops = a.Crops.WithViews views
             }
 
+    interface IPatched with
+        member a.Patch = a.Patch
+
 [<AutoOpen>]
 module MaskedCropsForms =
     /// Crops whose large ones hide patches of this side with probability 0.5, then 10 to 50 % of them in blocks of 4 or more (DINOv2's

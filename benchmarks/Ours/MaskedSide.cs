@@ -1,6 +1,16 @@
+extern alias language;
+
+using System.Diagnostics;
+using Recipes;
+using SslResearch.Core.Augment;
+using SslResearch.Core.Data;
+using SslResearch.Core.Losses;
+using SslResearch.Core.Methods;
 using SslResearch.Core.Models;
+using SslResearch.Core.Views;
 using TorchSharp;
 using static TorchSharp.torch;
+using Language = language::SslResearch;
 
 namespace SslResearch.Benchmarks;
 
@@ -8,6 +18,69 @@ namespace SslResearch.Benchmarks;
 internal static class MaskedSide
 {
     private const ulong Seed = 1;
+    private const int BatchSize = 128;
+
+    /// <summary>
+    /// What hiding costs in a step of MAE (forward and backward) at its CPU-scale preset, in % of it: drawing the masks, taking the visible tokens
+    /// and the hidden patches, putting positions into the mask's order, and the gradient of all that. Both are timed by turns.
+    /// </summary>
+    public static Measurement Overhead(double seconds)
+    {
+        using var store = Images.Open(32);
+        var normalisation = Language.DataModule.normalisation(Language.Data.Cifar10);
+        using var encoder = (VisionTransformer)MaskedCpu.transformer.Build(store.Shape.Channels);
+        var augmenter = (MaskedAugmenter)Language.MaskedForms.masked(MaskedCpu.patch, 0.75, MaskedCpu.whole).Build(store.Shape, normalisation);
+        using var method = ((Language.IMethod<MaskedView>)Language.Mae.CpuCifar).Build(
+            new Language.MethodContext(store.Shape, store.ClassNames.Count, normalisation, encoder, Seed, CPU, BatchSize, OverheadSide.NoRuns));
+        method.Initialise(Seed);
+        using var loader = new Loader<MaskedView>(store, augmenter, new LoaderOptions(BatchSize, Seed, 1, 2, DropLast: true), CPU, 0);
+        var views = loader.Next().Views;
+        using var tokens = randn(BatchSize, views.Patches, encoder.FeatureCount).requires_grad_();
+        using var positions = randn(views.Patches, encoder.FeatureCount / 2);
+        using var gradient = randn(BatchSize, views.Visible, encoder.FeatureCount);
+        var order = new long[views.Patches];
+        void Step()
+        {
+            using var scope = NewDisposeScope();
+            method.Forward(views, new StepContext(Seed, 500, 1000, 5)).Loss.backward();
+        }
+
+        void Hiding()
+        {
+            using var scope = NewDisposeScope();
+            for (var image = 0; image < BatchSize; image++)
+            {
+                augmenter.Draw(Seed, 0, image, order);
+            }
+
+            TokenRows.Take(tokens, views.VisibleIndices()).backward([gradient]);
+            using var hidden = TokenRows.Take(MaskedPatchLoss.Patchify(views.Images, MaskedCpu.patch), views.HiddenIndices());
+            using var ordered = positions.index_select(0, views.Order.flatten());
+        }
+
+        Step();
+        Hiding();
+        var shares = new List<double>();
+        var clock = Stopwatch.StartNew();
+        while (clock.Elapsed.TotalSeconds < seconds || shares.Count < 5)
+        {
+            var step = Time(Step);
+            shares.Add(100 * Time(Hiding) / step);
+        }
+
+        return Measurement.Of("% of a step", shares);
+    }
+
+    private static double Time(Action work)
+    {
+        var start = Stopwatch.GetTimestamp();
+        for (var i = 0; i < 3; i++)
+        {
+            work();
+        }
+
+        return Stopwatch.GetElapsedTime(start).TotalSeconds;
+    }
 
     /// <param name="model">tiny or small (DeiT's sizes).</param>
     /// <param name="size">Side of the images: 32 (patches of 4) or 224 (patches of 16).</param>

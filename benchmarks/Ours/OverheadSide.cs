@@ -21,7 +21,8 @@ internal static class OverheadSide
 {
     private const int BatchSize = 256;
 
-    private static readonly FSharpFunc<Language.ITrainedRun, IDisposable> NoRuns =
+    /// <summary>For methods that build on no other run.</summary>
+    public static readonly FSharpFunc<Language.ITrainedRun, IDisposable> NoRuns =
         FuncConvert.FromFunc<Language.ITrainedRun, IDisposable>(run => throw new InvalidOperationException($"'{run.Title}' is not trained here."));
     private const ulong Seed = 0;
 

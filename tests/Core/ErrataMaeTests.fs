@@ -104,8 +104,7 @@ let private eighth =
             // It returns no loss; with MAE's own loss added to what it predicts:
             let theirs =
                 silent (fun method x order ->
-                    let hidden =
-                        HiddenPatches.Take(MaskedPatchLoss.Patchify(x, 4), order.narrow (1, int64 visible, 12L))
+                    let hidden = TokenRows.Take(MaskedPatchLoss.Patchify(x, 4), order.narrow (1, int64 visible, 12L))
 
                     MaskedPatchLoss.MeanSquare(
                         (documents method x order).narrow(1, int64 visible, 12L),
@@ -147,7 +146,7 @@ let private ninth =
             let masked = patches.mul (mask.unsqueeze(-1).neg().add((1.).ToScalar()))
 
             let hidden t =
-                HiddenPatches.Take(t, order.narrow (1, int64 visible, 12L))
+                TokenRows.Take(t, order.narrow (1, int64 visible, 12L))
 
             Expect.isGreaterThan
                 (value (MaskedPatchLoss.MeanAbsolute(hidden masked, hidden patches)))
@@ -175,7 +174,7 @@ let private ninth =
 
             let theirs x =
                 let tokens = (encoder.Tokens x).narrow(1, 1, 16)
-                (head.call (HiddenPatches.Take(tokens, order.narrow (1, int64 visible, 12L)))).square().mean()
+                (head.call (TokenRows.Take(tokens, order.narrow (1, int64 visible, 12L)))).square().mean()
 
             Expect.isGreaterThan (leak theirs) 1e-3 "theirs"
             Expect.equal (leak (fun x -> (forward method (MaskedView(x, order, visible))).Loss)) 0. "ours"
@@ -193,8 +192,7 @@ let private ninth =
 
                 let mask = HiddenPatches.Mask(view, struct (4, 4), 1).flatten(1).``to`` torch.float64
 
-                let part t =
-                    HiddenPatches.Take(t, view.HiddenIndices())
+                let part t = TokenRows.Take(t, view.HiddenIndices())
 
                 Expect.floatClose
                     Accuracy.high

@@ -392,6 +392,49 @@ let tests =
                 Expect.isTrue (found |> List.forall _.Contains("and 3 more")) "all four cells are counted"
             }
 
+            test "masks fit the encoder's patches, and an encoder that takes only whole images is refused" {
+                let mae patch backbone =
+                    Run.ofExperiment
+                        {
+                            Name = "mae"
+                            Setting =
+                                { Samples.setting with
+                                    Backbone = backbone
+                                }
+                            Augment = masked patch 0.75 []
+                            Method = Mae.CpuCifar
+                        }
+
+                let found run =
+                    Check.runs [ run ] |> List.map _.ToString()
+
+                Expect.isEmpty (found (mae 4 SmallVit)) "one patch for both"
+
+                Expect.isTrue
+                    (found (mae 8 SmallVit) |> List.exists _.Contains("hides patches of 8 pixels"))
+                    "another patch"
+
+                Expect.isTrue
+                    (found (mae 4 SmallResNet) |> List.exists _.Contains("takes only whole images"))
+                    "a ResNet"
+
+                let simmim patch backbone =
+                    Run.ofExperiment
+                        {
+                            Name = "simmim"
+                            Setting =
+                                { Samples.setting with
+                                    Backbone = backbone
+                                }
+                            Augment = masked patch 0.5 []
+                            Method = SimMim.CpuCifar
+                        }
+
+                Expect.isEmpty (found (simmim 8 SmallVit)) "SimMIM hides several patches at once"
+                Expect.isEmpty (found (simmim 8 SmallResNet)) "SimMIM hides parts of the image from a ResNet"
+                Expect.isNonEmpty (found (simmim 2 SmallVit)) "no part of a patch"
+            }
+
             test "a missing dataset names the command that brings it" {
                 let folder = System.IO.Directory.CreateTempSubdirectory "sslr-data-"
 

@@ -156,6 +156,33 @@ let tests =
                 render stored recipe |> Render.markdownFile recipe |> matches "methods.md"
             }
 
+            test "a method's own figures stand under the table, its pictures are linked" {
+                let run = Run.ofExperiment Samples.simclr
+
+                let stored =
+                    [
+                        for seed in 0..1 ->
+                            { Samples.stored run seed [ Samples.knn, 60. ] with
+                                Measures = [ "PSNR in dB", 20. + float seed ]
+                                Picture = Some $"pictures/x-s{seed}.png"
+                            }
+                    ]
+
+                let rendered = Render.table stored (Table.compare "t" [ run ] [ Samples.knn ])
+                let markdown = Render.markdown rendered
+                Expect.stringContains markdown "PSNR in dB 20.5 ± 6.35" "mean and interval of two"
+
+                Expect.stringContains
+                    markdown
+                    "[simclr, seed 0](pictures/x-s0.png), [simclr, seed 1](pictures/x-s1.png)"
+                    "links"
+
+                let html =
+                    Report.html (Samples.recipe "r" [ Table.compare "t" [ run ] [ Samples.knn ] ]) [ rendered ] stored
+
+                Expect.stringContains html "<img src=\"pictures/x-s1.png\"" "picture"
+            }
+
             test "a table without stored runs shows what is missing" {
                 let t = Render.table [] (List.head comparison.Tables)
 

@@ -36,6 +36,8 @@ let tests =
                         Labels = [ "axis", "value, with comma"; "second", "2" ]
                         Verdict = "diverged"
                         Scores = []
+                        Measures = [ "PSNR in dB", 21.5; "words used in %", nan ]
+                        Picture = Some "pictures/abc-s3.png"
                     }
 
                 for original in [ line 0; odd ] do
