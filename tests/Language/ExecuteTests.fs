@@ -6,6 +6,7 @@ open System.IO
 open System.Threading
 open Expecto
 open SslResearch
+open Tests.Support.Studies
 open SslResearch.Core.Training
 
 let private setting: Setting =
@@ -106,25 +107,6 @@ type private Recorder() =
             r.Log.Add $"failed {title} {seed}: {error.Message}"
 
         member r.Note text = r.Log.Add $"note {text}"
-
-let private inFolder (body: RunOptions -> unit) =
-    let folder = Directory.CreateTempSubdirectory "sslr-execute-"
-
-    try
-        body
-            {
-                Results = Path.Combine(folder.FullName, "results")
-                DataRoot = Path.Combine(folder.FullName, "data")
-                Device = "cpu"
-                Threads = None
-                Workers = 1
-                TorchLibrary = None
-                CheckpointEvery = 3
-                Only = None
-                Seeds = None
-            }
-    finally
-        folder.Delete true
 
 let private store (options: RunOptions) =
     Store(Path.Combine(options.Results, "tiny"))

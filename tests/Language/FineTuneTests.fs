@@ -6,6 +6,7 @@ open System.IO
 open System.Threading
 open Expecto
 open SslResearch
+open Tests.Support.Studies
 open TorchSharp
 
 let private fineTune = FineTune(epochs = 2, rate = 2e-3, augment = [ CropTo(16, 0.6, 1.0); Flip 0.5 ])
@@ -54,25 +55,6 @@ let private study (runs: Run list) : Recipe =
         Summary = "a small study"
         Tables = [ Table.compare "tiny" runs [ runs.Head.Setting.Protocols.Head ] ]
     }
-
-let private inFolder (body: RunOptions -> unit) =
-    let folder = Directory.CreateTempSubdirectory "sslr-tuning-"
-
-    try
-        body
-            {
-                Results = Path.Combine(folder.FullName, "results")
-                DataRoot = Path.Combine(folder.FullName, "data")
-                Device = "cpu"
-                Threads = None
-                Workers = 1
-                TorchLibrary = None
-                CheckpointEvery = 3
-                Only = None
-                Seeds = None
-            }
-    finally
-        folder.Delete true
 
 /// Runs a study; `scoring` hears the name of each protocol when its turn comes.
 let private run (recipe: Recipe) options (scoring: string -> unit) stop =

@@ -93,23 +93,7 @@ type private Recorder() =
         member r.Note text = r.Log.Add $"note {text}"
 
 let private inFolder (body: RunOptions -> unit) =
-    let folder = Directory.CreateTempSubdirectory "sslr-needs-"
-
-    try
-        body
-            {
-                Results = Path.Combine(folder.FullName, "results")
-                DataRoot = Path.Combine(folder.FullName, "data")
-                Device = "cpu"
-                Threads = None
-                Workers = 1
-                TorchLibrary = None
-                CheckpointEvery = 3
-                Only = None
-                Seeds = Some [ 0 ]
-            }
-    finally
-        folder.Delete true
+    Tests.Support.Studies.inFolder (fun options -> body { options with Seeds = Some [ 0 ] })
 
 let private store (options: RunOptions) =
     Store(Path.Combine(options.Results, "tiny"))
