@@ -14,7 +14,7 @@ module Pictures =
 
         PictureSheet.Write(
             path,
-            $"{run.Title}, seed {seed}, {Data.name run.TrainData} {images.Name}",
+            $"{run.Title}, seed {seed}, {Data.name run.TrainData}, test split",
             drawn.Columns,
             drawn.Images,
             Augmentation.channels (Data.normalisation run.TrainData)
