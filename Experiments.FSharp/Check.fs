@@ -235,8 +235,6 @@ module Check =
 
     /// All problems of a recipe.
     let recipe (recipe: Recipe) : Problem list =
-        let rec withNeeds (run: Run) = run :: List.collect withNeeds run.Needs
-
         [
             yield!
                 Problem.unless
@@ -250,7 +248,7 @@ module Check =
             if recipe.Tables.IsEmpty then
                 Problem.make "Tables" "no tables, so nothing to run" "Give at least one"
 
-            yield! recipe.Tables |> List.collect Table.runs |> List.collect withNeeds |> runs
+            yield! recipe.Tables |> List.collect Table.runs |> List.collect Run.withNeeds |> runs
             yield! recipe.Tables |> List.collect table
         ]
 

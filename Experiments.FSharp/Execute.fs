@@ -71,13 +71,15 @@ module Execute =
     let tasks (recipe: Recipe) (options: RunOptions) : (Run * int) list =
         let all = Recipe.runs recipe
 
-        let rec withNeeds (run: Run) =
-            Set.unionMany [ yield Set.singleton run.Id; yield! List.map withNeeds run.Needs ]
-
         let chosen =
             match options.Only with
             | None -> all |> List.map _.Id |> Set.ofList
-            | Some id -> all |> List.filter _.Id.StartsWith(id) |> List.map withNeeds |> Set.unionMany
+            | Some id ->
+                all
+                |> List.filter _.Id.StartsWith(id)
+                |> List.collect Run.withNeeds
+                |> List.map _.Id
+                |> Set.ofList
 
         let seeds (run: Run) =
             match options.Seeds, run.Kind with

@@ -494,6 +494,10 @@ module Run =
             labels = cell.Labels
         }
 
+    /// The run after all that it builds on, directly or not.
+    let rec internal withNeeds (run: Run) : Run list =
+        List.collect withNeeds run.Needs @ [ run ]
+
     /// Does the encoder serve a protocol's layer?
     let internal serves (run: Run) layer =
         if layer = Protocol.Projection then

@@ -64,6 +64,27 @@ public sealed unsafe class ImageStore : IDisposable
     /// </summary>
     public string Fingerprint => fingerprint.Value;
 
+    /// <summary>Maps a pack of the cache, which is made first where it is missing or damaged.</summary>
+    /// <param name="path">The pack.</param>
+    /// <param name="make">Writes it.</param>
+    internal static ImageStore OpenOrMake(string path, Action make)
+    {
+        if (File.Exists(path))
+        {
+            try
+            {
+                return Open(path);
+            }
+            catch (DataException)
+            {
+                // Nothing is lost: it is made again.
+            }
+        }
+
+        make();
+        return Open(path);
+    }
+
     /// <summary>Maps a pack. Takes milliseconds whatever its size: lengths and labels are checked, pixels are not read.</summary>
     /// <exception cref="DataException">Missing, truncated or damaged.</exception>
     public static ImageStore Open(string path)

@@ -20,20 +20,7 @@ public static class ShapesClips
     {
         Check(options);
         var path = PackPath(options, dataRoot);
-        if (File.Exists(path))
-        {
-            try
-            {
-                return ImageStore.Open(path);
-            }
-            catch (DataException)
-            {
-                // A damaged pack of the cache is made again.
-            }
-        }
-
-        Write(options, path);
-        return ImageStore.Open(path);
+        return ImageStore.OpenOrMake(path, () => Write(options, path));
     }
 
     /// <summary>The clips without a file.</summary>

@@ -23,20 +23,7 @@ public static class ShapesDataset
     {
         Check(options);
         var path = PackPath(options, dataRoot);
-        if (File.Exists(path))
-        {
-            try
-            {
-                return ImageStore.Open(path);
-            }
-            catch (DataException)
-            {
-                // A damaged pack of the cache is made again.
-            }
-        }
-
-        Write(options, path);
-        return ImageStore.Open(path);
+        return ImageStore.OpenOrMake(path, () => Write(options, path));
     }
 
     /// <summary>The images without a file.</summary>

@@ -103,12 +103,9 @@ public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
         var (words, _, scores) = Predict(views);
         var (images, hidden, patch) = (views.Images, views.HiddenIndices(), tokenizer.Patch);
         var (n, rows, columns) = (images.size(0), images.size(2) / patch, images.size(3) / patch);
-        var visible = torch.ones(n, views.Patches, images.dtype, images.device).scatter_(1, hidden, torch.zeros_like(hidden).to(images.dtype))
-            .reshape(n, 1, rows, 1, columns, 1)
-            .expand(n, 1, rows, patch, columns, patch)
-            .reshape(n, 1, rows * patch, columns * patch);
+        var covered = HiddenPatches.Mask(views, ((int)rows, (int)columns), patch).unsqueeze(1); // (N, 1, H, W)
         List<string> names = ["input", "masked"];
-        List<torch.Tensor> pictures = [images, images.mul(visible)];
+        List<torch.Tensor> pictures = [images, torch.where(covered, torch.zeros_like(images), images)];
         if (tokenizer is Dvae dvae)
         {
             var guessed = words.scatter(1, hidden, scores.argmax(1).reshape(n, views.Hidden)); // (N, P)

@@ -220,12 +220,9 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
     /// <summary>Pixels between neighbouring positions of the encoder's map, seen on an empty image.</summary>
     private static int Stride(Backbone encoder, (int Channels, int Height, int Width) size)
     {
-        using var noGrad = torch.no_grad();
+        using var frozen = new FrozenPass(encoder); // running statistics stay as they are
         using var scope = torch.NewDisposeScope();
-        var training = encoder.training;
-        encoder.eval(); // running statistics stay as they are
         var map = encoder.Map(torch.zeros(1, size.Channels, size.Height, size.Width));
-        encoder.train(training);
         var stride = size.Height / map.size(2);
         return stride * map.size(2) == size.Height && stride * map.size(3) == size.Width
             ? (int)stride
