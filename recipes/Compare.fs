@@ -29,6 +29,14 @@ let setting =
         Seeds = [ 0; 1; 2 ]
     }
 
+/// The setting of what learns from hidden patches: the same images, a transformer.
+let masked =
+    { setting with
+        Backbone = MaskedCpu.transformer
+        Train = MaskedCpu.train
+        Protocols = [ knn; probe ]
+    }
+
 let supervised =
     CpuScale.entrant "supervised" 0.12 (labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]) Supervised
 
@@ -50,5 +58,15 @@ let recipe =
                         Run.reference (supervised.Run setting)
                     ]
                     setting.Protocols
+
+                Table.methods
+                    "Shapes, small vision transformer"
+                    [
+                        Run.randomInit masked
+
+                        for entrant in MaskedCpu.entrants do
+                            entrant.Run masked
+                    ]
+                    masked.Protocols
             ]
     }

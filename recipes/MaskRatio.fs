@@ -12,7 +12,13 @@ let ratios =
 let mae =
     {
         Name = "MAE"
-        Setting = MaskedShapes.setting
+        Setting =
+            { MaskedShapes.setting with
+                Train =
+                    { MaskedCpu.train with
+                        Rate = Rate.Fixed MaskedCpu.mae.Rate
+                    }
+            }
         Augment = masked MaskedCpu.patch 0.75 MaskedCpu.whole
         Method = Mae.CpuCifar
     }

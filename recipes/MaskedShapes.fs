@@ -1,18 +1,11 @@
-/// Masked and predictive methods on Shapes, with a small vision transformer.
+/// Masked and predictive methods on Shapes by fine-tuning too, and BEiT on words that say nothing.
 module Recipes.MaskedShapes
 
 open SslResearch
 
 let setting =
-    { Compare.setting with
-        Backbone = MaskedCpu.transformer
-        Train = MaskedCpu.train
-        Protocols =
-            [
-                Knn(k = 20, temperature = 0.1)
-                LinearProbe(epochs = 100)
-                FineTune(epochs = 5)
-            ]
+    { Compare.masked with
+        Protocols = Compare.masked.Protocols @ [ FineTune(epochs = 5) ]
     }
 
 let recipe =
@@ -25,13 +18,11 @@ let recipe =
                     "Shapes, small vision transformer"
                     [
                         Run.randomInit setting
-                        MaskedCpu.mae.Run setting
-                        MaskedCpu.simmim.Run setting
-                        (MaskedCpu.beit setting).Run setting
-                        (MaskedCpu.beitShuffled setting).Run setting
-                        MaskedCpu.ijepa.Run setting
-                        MaskedCpu.ibot.Run setting
-                        MaskedCpu.dinov2.Run setting
+
+                        for entrant in MaskedCpu.entrants do
+                            entrant.Run setting
+
+                        Run.reference (MaskedCpu.beitShuffled.Run setting)
                     ]
                     setting.Protocols
             ]

@@ -150,8 +150,7 @@ public sealed class Beit : ISslMethod<MaskedView>, IPictured<MaskedView>
 
         var hidden = views.HiddenIndices(); // (N, H)
         var input = head.Hide(patches, hidden).add(encoder.Positions(views.Images));
-        var sequence = encoder.Norm(encoder.Blocks(encoder.Sequence(input)));
-        var tokens = sequence.narrow(1, sequence.size(1) - views.Patches, views.Patches);
+        var tokens = encoder.Patches(encoder.Norm(encoder.Blocks(encoder.Sequence(input))));
         var scores = head.call(TokenRows.Take(tokens, hidden).reshape(-1, encoder.FeatureCount));
         return (words.MoveToOuterDisposeScope(), tokens.MoveToOuterDisposeScope(), scores.MoveToOuterDisposeScope());
     }

@@ -83,14 +83,14 @@ public sealed class IJepa : ISslMethod<ContextTargets>
         torch.Tensor targets, h;
         using (torch.no_grad())
         {
-            var tokens = Patches(teacher.Tokens(views.Images)); // (N, P, d)
+            var tokens = teacher.Patches(teacher.Tokens(views.Images)); // (N, P, d)
             h = tokens.mean([1L]);
             tokens = TokenRows.Take(tokens, views.Targets); // (N, M·Kt, d)
             targets = options.NormaliseTargets ? JepaLoss.Normalised(tokens) : tokens;
         }
 
         var shown = TokenRows.Take(student.Embed(views.Images), views.Context); // (N, Kc, d)
-        var encoded = Patches(student.Norm(student.Blocks(student.Sequence(shown)))); // (N, Kc, d)
+        var encoded = student.Patches(student.Norm(student.Blocks(student.Sequence(shown)))); // (N, Kc, d)
         var predicted = predictor.Predict(encoded, views.Context, views.Targets, views.Blocks, grid); // (N, M·Kt, d)
         var loss = JepaLoss.Loss(predicted, targets, options.Distance);
         return new StepOutput(loss.MoveToOuterDisposeScope(), h.MoveToOuterDisposeScope());
@@ -107,13 +107,6 @@ public sealed class IJepa : ISslMethod<ContextTargets>
         predictor.Dispose();
         teacher.Dispose();
         student.Dispose();
-    }
-
-    /// <summary>A sequence without CLS and registers.</summary>
-    private torch.Tensor Patches(torch.Tensor sequence)
-    {
-        var first = 1 + student.Options.Registers;
-        return sequence.narrow(1, first, sequence.size(1) - first);
     }
 
     private (int Rows, int Columns) Grid(ContextTargets views)

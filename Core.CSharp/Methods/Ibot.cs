@@ -112,13 +112,13 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
         var frozen = context.Step < options.FreezeLast * context.TotalSteps;
 
         var tokens = Masked(views); // (2N, T, d)
-        var features = Pooled(tokens, views.Patches); // (2N, d)
+        var features = Pooled(tokens); // (2N, d)
         var all = views.Locals is null ? features : torch.cat([features, student.call(views.Locals)], 0); // (V·N, d)
         var unit = head.Unit(all); // (V·N, b)
         var loss = DinoLoss.Loss(head.Scores(unit, frozen), targets, views.Crops.CropCount, options.StudentTemperature).mul(clsWeight);
 
         var ofPatches = patchHead ?? head;
-        var scores = ofPatches.Scores(ofPatches.Unit(TokenRows.Take(PatchTokens(tokens, views.Patches), place).flatten(0, 1)), frozen).view_as(patchTargets); // (2N, M, K)
+        var scores = ofPatches.Scores(ofPatches.Unit(TokenRows.Take(student.Patches(tokens), place).flatten(0, 1)), frozen).view_as(patchTargets); // (2N, M, K)
         loss = loss.add(IbotLoss.Loss(scores, patchTargets, mask, options.StudentTemperature, options.PatchMean).mul(patchWeight));
         if (options.KoLeoWeight > 0)
         {
@@ -161,8 +161,8 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
         using var noGrad = torch.no_grad();
         using var scope = torch.NewDisposeScope();
         var tokens = teacher.Tokens(views.Globals); // (2N, T, d)
-        var scores = teacherHead.call(Pooled(tokens, views.Patches)); // (2N, K)
-        var patches = PatchTokens(tokens, views.Patches); // (2N, P, d)
+        var scores = teacherHead.call(Pooled(tokens)); // (2N, K)
+        var patches = teacher.Patches(tokens); // (2N, P, d)
         var (temperature, patchTemperature) = (TemperatureAt(context, options.TeacherTemperature), TemperatureAt(context, options.PatchTemperature));
         var ofPatches = teacherPatchHead ?? teacherHead;
         torch.Tensor targets, patchTargets;
@@ -199,11 +199,8 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
     }
 
     /// <summary>What the encoder's own forward pass makes of these tokens: (2N, d).</summary>
-    private torch.Tensor Pooled(torch.Tensor tokens, int patches) =>
-        student.Options.Pool == TokenPool.Cls ? tokens.select(1, 0) : PatchTokens(tokens, patches).mean([1L]);
-
-    /// <summary>(2N, P, d), a view: patches are the last tokens.</summary>
-    private static torch.Tensor PatchTokens(torch.Tensor tokens, int patches) => tokens.narrow(1, tokens.size(1) - patches, patches);
+    private torch.Tensor Pooled(torch.Tensor tokens) =>
+        student.Options.Pool == TokenPool.Cls ? tokens.select(1, 0) : student.Patches(tokens).mean([1L]);
 
     private static torch.Tensor Unit(DinoHead of, torch.Tensor rows) => of.Unit(rows.flatten(0, 1)).unflatten(0, rows.size(0), rows.size(1));
 

@@ -63,7 +63,7 @@ public sealed class Mae : ISslMethod<MaskedView>, IPictured<MaskedView>
         var predicted = Predict(tokens, views, grid);
         var hidden = Hidden(views);
         var loss = MaskedPatchLoss.MeanSquare(predicted, options.NormaliseTargets ? MaskedPatchLoss.Normalise(hidden) : hidden);
-        var embedding = tokens.narrow(1, tokens.size(1) - views.Visible, views.Visible).detach().mean([1L]);
+        var embedding = encoder.Patches(tokens).detach().mean([1L]);
         return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope());
     }
 
@@ -105,7 +105,7 @@ public sealed class Mae : ISslMethod<MaskedView>, IPictured<MaskedView>
     {
         var seen = tokens.size(1) == views.Visible + 1
             ? tokens
-            : torch.cat([tokens.narrow(1, 0, 1), tokens.narrow(1, tokens.size(1) - views.Visible, views.Visible)], 1);
+            : torch.cat([tokens.narrow(1, 0, 1), encoder.Patches(tokens)], 1);
         return decoder.Predict(seen, views.Order, grid); // (N, hidden, p·p·C)
     }
 

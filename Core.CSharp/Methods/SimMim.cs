@@ -96,8 +96,7 @@ public sealed class SimMim : ISslMethod<MaskedView>, IPictured<MaskedView>
         {
             var tokens = vit.Project(views.Images);
             var hidden = HiddenPatches.Mask(views, (grid.Rows, grid.Columns), grid.Side / side).view(tokens.size(0), tokens.size(1), 1);
-            var all = vit.Norm(vit.Blocks(vit.Sequence(head.Replace(tokens, hidden).add(vit.Positions(views.Images)))));
-            return all.narrow(1, all.size(1) - tokens.size(1), tokens.size(1));
+            return vit.Patches(vit.Norm(vit.Blocks(vit.Sequence(head.Replace(tokens, hidden).add(vit.Positions(views.Images))))));
         }
 
         var pixels = HiddenPatches.Mask(views, (grid.Rows, grid.Columns), grid.Side).unsqueeze(1); // (N, 1, H, W)

@@ -204,6 +204,9 @@ public sealed class VisionTransformer : Backbone, IInitialised
     /// <returns>The same shape.</returns>
     public Tensor Norm(Tensor tokens) => norm.call(tokens);
 
+    /// <summary>A sequence (N, 1 + registers + P, width) without CLS and registers: (N, P, width), a view.</summary>
+    public Tensor Patches(Tensor sequence) => sequence.narrow(1, Prefix, sequence.size(1) - Prefix);
+
     /// <inheritdoc/>
     public InitialValue Initial(string parameter, Tensor value) => new TruncatedNormalValue(TransformerBlock.Deviation);
 
@@ -213,7 +216,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
         var tokens = Blocks(Sequence(Embed(images)), Options.Pool == TokenPool.Cls ? depth - 1 : depth);
         var pooled = Options.Pool == TokenPool.Cls
             ? Norm(blocks[depth - 1].First(tokens)) // the last block's other tokens are not asked for
-            : Norm(tokens.narrow(1, Prefix, tokens.shape[1] - Prefix)).mean([1]);
+            : Norm(Patches(tokens)).mean([1]);
         return pooled.MoveToOuterDisposeScope(); // (N, width)
     }
 

@@ -105,22 +105,21 @@ type Ibot =
             FreezeLast = 1. / 800.
         }
 
-    /// A start at the scale of a CPU, for SmallVit and some 2000 steps: 1024 prototypes, a teacher that moves faster, and temperatures
-    /// that stay at 0.04, since a short training has no time to sharpen again. Patches are averaged over masked crops with half
-    /// the weight: with masks on half of the crops the same as the authors' mean, and with a chance level.
+    /// A start at the scale of a CPU, for some 4000 steps of a small transformer: 512 prototypes balanced by Sinkhorn, since a moving mean needs
+    /// more steps than these to follow, and a teacher that moves faster. Patches are averaged over masked crops with half the weight: with
+    /// masks on half of the crops the same as the authors' mean, and with a chance level.
     static member CpuCifar: Ibot =
         { Ibot.Default with
             Head =
                 {
                     Layers = 3
-                    Hidden = 512
-                    Bottleneck = 128
-                    Prototypes = 1024
+                    Hidden = 256
+                    Bottleneck = 64
+                    Prototypes = 512
                     BatchNorm = false
                 }
-            TeacherTemperature = 0.04
-            PatchTemperature = 0.04
-            TemperatureWarmup = 0.
+            TemperatureWarmup = 0.3
+            Centring = TeacherCentring.Sinkhorn 3
             PatchWeight = 0.5
             PatchMean = PatchMean.MaskedCrops
             Momentum = 0.98
@@ -329,14 +328,14 @@ type DinoV2 =
             FreezeLast = 1. / 500.
         }
 
-    /// A start at the scale of a CPU, for SmallVit and some 2000 steps: heads 512, 512, 128 with 1024 prototypes each, momentum from 0.98.
+    /// A start at the scale of a CPU, for some 4000 steps of a small transformer: heads 256, 256, 64 with 512 prototypes each, momentum from 0.98.
     static member CpuCifar: DinoV2 =
         let head: DinoHead =
             {
                 Layers = 3
-                Hidden = 512
-                Bottleneck = 128
-                Prototypes = 1024
+                Hidden = 256
+                Bottleneck = 64
+                Prototypes = 512
                 BatchNorm = false
             }
 
