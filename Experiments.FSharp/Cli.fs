@@ -333,7 +333,7 @@ module Cli =
     let private env (args: ParseResults<EnvArguments>) =
         let runtime = TorchRuntime.Initialise(args.TryGetResult EnvArguments.Torch_Lib |> Option.toObj)
 
-        for name, version in Execute.versions runtime do
+        for name, version in Provenance.versions runtime do
             say $"{name} {version}"
 
         let how =

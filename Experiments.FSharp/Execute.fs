@@ -60,9 +60,6 @@ type ExecuteResult =
 /// Runs what is not stored yet.
 [<RequireQualifiedAccess>]
 module Execute =
-    /// Images in one pass of feature extraction.
-    let private evaluationBatch = 500
-
     /// Points of a stored training curve.
     let private curvePoints = 60
 
@@ -135,70 +132,6 @@ module Execute =
 
             File.ReadLines path |> Seq.choose point |> Seq.toList |> thinned
 
-    let private git (arguments: string list) =
-        try
-            let info =
-                ProcessStartInfo(
-                    "git",
-                    WorkingDirectory = AppContext.BaseDirectory,
-                    RedirectStandardOutput = true,
-                    RedirectStandardError = true
-                )
-
-            arguments |> List.iter info.ArgumentList.Add
-            use child = Process.Start info
-            let output = child.StandardOutput.ReadToEnd()
-            child.WaitForExit()
-            if child.ExitCode = 0 then Some(output.Trim()) else None
-        with :? ComponentModel.Win32Exception ->
-            None
-
-    let private cpu =
-        lazy
-            (let path = "/proc/cpuinfo"
-
-             let named =
-                 if File.Exists path then
-                     File.ReadLines path |> Seq.tryFind _.StartsWith("model name")
-                 else
-                     None
-
-             match named with
-             | Some line -> line.Substring(line.IndexOf ':' + 1).Trim()
-             | None -> Runtime.InteropServices.RuntimeInformation.ProcessArchitecture.ToString())
-
-    let private commit =
-        lazy
-            (match git [ "rev-parse"; "--short=12"; "HEAD" ] with
-             | None -> "unknown", false
-             | Some hash ->
-                 let changes =
-                     git
-                         [
-                             "status"
-                             "--porcelain"
-                             "--untracked-files=no"
-                             "--"
-                             ":/"
-                             ":(top,exclude)results"
-                         ]
-
-                 hash, changes <> Some "")
-
-    let private version (t: Type) =
-        match t.Assembly.GetName().Version with
-        | null -> "unknown"
-        | version -> version.ToString 3
-
-    /// Versions of everything that has a say in the numbers.
-    let versions (runtime: RuntimeInfo) =
-        [
-            "sslr", version typeof<Run>
-            "TorchSharp", runtime.TorchSharp
-            "libtorch", runtime.Libtorch
-            ".NET", Environment.Version.ToString()
-        ]
-
     let private verdict (outcome: TrainOutcome option) =
         match outcome |> Option.map _.Verdict with
         | None
@@ -211,116 +144,6 @@ module Execute =
         | Some Verdict.CollapsedToOne -> "collapsed (one prototype)"
         | Some Verdict.Diverged -> "diverged"
         | Some other -> string other
-
-    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
-        let of' value details =
-            {
-                Protocol = Protocol.name protocol
-                Value = value
-                Details = details
-            }
-
-        match Protocol.scoring protocol with
-        | Knn(k, temperature) -> of' (KnnClassifier.Accuracy(train, test, k, Nullable temperature)) []
-        | KnnVote k -> of' (KnnClassifier.Accuracy(train, test, k, Nullable())) []
-        | Probe o ->
-            let result =
-                LinearProbe.Evaluate(
-                    train,
-                    test,
-                    LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed),
-                    stop
-                )
-
-            of' result.Accuracy [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
-        | Tuned _ -> invalidOp "fine-tuning scores no frozen features"
-        | At _ -> invalidOp "a scoring has no layer"
-
-    let private tuned protocol =
-        match Protocol.scoring protocol with
-        | Tuned o -> Some o
-        | _ -> None
-
-    /// Features are extracted once for each layer and shared by its protocols.
-    let private evaluate
-        (run: Run)
-        (data: OpenData)
-        (encoder: TrainedEncoder)
-        seed
-        (folder: string)
-        (options: RunOptions)
-        (reporter: IRunReporter)
-        (stop: CancellationToken)
-        =
-        let device = TorchRuntime.Device options.Device
-        let normalisation = Data.normalisation run.Setting.Data
-        let protocols = Run.protocols run
-        let scores = Dictionary<Protocol, Score>()
-        let frozen = protocols |> List.filter (fun p -> (tuned p).IsNone)
-
-        for layer, sharing in frozen |> List.groupBy Protocol.layer do
-            let projector, source =
-                if layer = Protocol.Projection then
-                    Option.toObj encoder.Projector, Backbone.Output
-                else
-                    null, layer
-
-            let features store =
-                FeatureExtractor.Extract(
-                    Option.toObj encoder.Backbone,
-                    source,
-                    projector,
-                    store,
-                    Augmentation.channels normalisation,
-                    evaluationBatch,
-                    device,
-                    stop
-                )
-
-            reporter.Scoring $"features of {layer}"
-            use train = features data.Train
-            use test = features data.Test
-
-            for protocol in sharing do
-                stop.ThrowIfCancellationRequested()
-                reporter.Scoring(Protocol.name protocol)
-                scores[protocol] <- score train test seed stop protocol
-
-        for protocol in protocols do
-            match tuned protocol, encoder.Backbone with
-            | Some o, Some backbone ->
-                let name = Protocol.name protocol
-                reporter.Scoring name
-
-                let accuracy, loss =
-                    FineTune.accuracy
-                        backbone
-                        o
-                        {
-                            Data = data
-                            Normalisation = normalisation
-                            Seed = seed
-                            Device = options.Device
-                            Workers = options.Workers
-                            CheckpointEvery = options.CheckpointEvery
-                            Folder = Path.Combine(folder, $"tuned-{Canonical.hash (Canonical.text name (box o))}")
-                            Stop = stop
-                        }
-
-                scores[protocol] <-
-                    {
-                        Protocol = name
-                        Value = accuracy
-                        Details = [ "loss", loss ]
-                    }
-            | _ -> ()
-
-        [
-            for protocol in protocols do
-                match scores.TryGetValue protocol with
-                | true, score when Double.IsFinite score.Value -> score
-                | _ -> ()
-        ]
 
     /// What the trained method predicts, drawn beside the results; its path from there.
     let private draw
@@ -405,7 +228,7 @@ module Execute =
         seed
         (dataOf: Data -> OpenData)
         (store: Store)
-        options
+        (options: RunOptions)
         (runtime: RuntimeInfo)
         (reporter: IRunReporter)
         stop
@@ -429,7 +252,20 @@ module Execute =
             let scores =
                 match outcome with
                 | Some o when o.End = TrainEnd.Diverged -> []
-                | _ -> evaluate run data encoder (uint64 seed) folder options reporter stop
+                | _ ->
+                    Evaluate.scores
+                        run
+                        data
+                        encoder
+                        (uint64 seed)
+                        {
+                            Device = options.Device
+                            Workers = options.Workers
+                            CheckpointEvery = options.CheckpointEvery
+                            Folder = folder
+                            Scoring = reporter.Scoring
+                        }
+                        stop
 
             let measures, picture =
                 match outcome with
@@ -439,7 +275,7 @@ module Execute =
                     encoder.Measure |> Option.map ofTest |> Option.defaultValue [], draw run seed encoder dataOf store
                 | _ -> [], None
 
-            let hash, dirty = commit.Value
+            let hash, dirty = Provenance.commit ()
             let levels = outcome |> Option.bind (fun o -> Option.ofObj o.Levels)
 
             let level (pick: SslResearch.Core.Methods.LossLevels -> Nullable<float>) =
@@ -487,11 +323,11 @@ module Execute =
                         {
                             Device = options.Device
                             Threads = torch.get_num_threads ()
-                            Cpu = cpu.Value
+                            Cpu = Provenance.cpu ()
                             Cores = Environment.ProcessorCount
                             Commit = hash
                             Dirty = dirty
-                            Versions = versions runtime
+                            Versions = Provenance.versions runtime
                             Started = started
                             Ended = DateTime.UtcNow
                             Starts = starts

@@ -33,7 +33,7 @@ module FineTune =
         TrainOptions(
             train.Epochs,
             train.BatchSize,
-            Run.optimiserOptions train.Optimiser,
+            Train.optimiserOptions train.Optimiser,
             Train.peakRate train,
             train.WarmupFraction,
             train.FinalRate,
@@ -42,7 +42,7 @@ module FineTune =
             site.Workers,
             site.Device,
             site.CheckpointEvery,
-            Run.reportEvery site.Data.Train.Count train,
+            Train.reportEvery site.Data.Train.Count train,
             site.Folder
         )
 

@@ -9,46 +9,6 @@ open SslResearch.Core.Training
 open SslResearch.Core.Views
 open TorchSharp
 
-/// Where a run trains: what may differ from machine to machine and changes no result (device and thread count change it
-/// by rounding only, and are stored with it).
-type TrainSite =
-    {
-        Train: ImageStore
-        Seed: uint64
-        /// cpu, cuda or cuda:n.
-        Device: string
-        /// Threads that render batches.
-        Workers: int
-        /// Steps between checkpoints.
-        CheckpointEvery: int
-        /// End the training once it is found collapsed.
-        StopAtCollapse: bool
-        /// Where checkpoints and metrics go; an interrupted training goes on from there.
-        Folder: string
-        Progress: IProgress<StepReport>
-        Stop: CancellationToken
-        /// The method of a run that this one builds on, trained with the same seed; the caller owns it.
-        Trained: ITrainedRun -> IDisposable
-    }
-
-/// What a run's training leaves for evaluation.
-type TrainedEncoder =
-    {
-        /// None stands for the pixels themselves.
-        Backbone: Backbone option
-        Projector: torch.nn.Module<torch.Tensor, torch.Tensor> option
-        /// None where nothing is trained.
-        Outcome: TrainOutcome option
-        /// What it predicts for the first images of a split that is like the one it was trained on; None where a method has nothing to show.
-        Picture: (ImageStore -> MethodPicture) option
-        /// The method's own figures on such a split, by name.
-        Measure: (ImageStore -> (string * float) list) option
-        Owner: IDisposable
-    }
-
-    interface IDisposable with
-        member e.Dispose() = e.Owner.Dispose()
-
 /// What kind of row a run is.
 type RunKind =
     | Experiment
@@ -181,26 +141,6 @@ module Run =
             train = fun _ -> invalidOp "nothing to train"
         }
 
-    /// The optimiser as the engine takes it.
-    let optimiserOptions optimiser : OptimiserOptions =
-        match optimiser with
-        | Sgd o -> SgdOptions(o.Momentum, o.Nesterov, o.WeightDecay, o.DecayNormAndBias)
-        | Lars o ->
-            LarsOptions(
-                o.Momentum,
-                o.TrustCoefficient,
-                o.Epsilon,
-                o.ClipRate,
-                o.AdaptNormAndBias,
-                o.WeightDecay,
-                o.DecayNormAndBias
-            )
-        | AdamW o -> AdamWOptions(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay, o.DecayNormAndBias)
-
-    /// Steps between reports: about 200 reports a training, a function of the experiment alone.
-    let reportEvery (images: int) (train: Train) =
-        max 1 (images / train.BatchSize * train.Epochs / 200)
-
     /// Where the views of an experiment come from.
     let private trainData (e: Experiment<'Views>) =
         match box e.Augment with
@@ -278,7 +218,7 @@ module Run =
                 TrainOptions(
                     train.Epochs,
                     train.BatchSize,
-                    optimiserOptions train.Optimiser,
+                    Train.optimiserOptions train.Optimiser,
                     Train.peakRate train,
                     train.WarmupFraction,
                     train.FinalRate,
@@ -287,7 +227,7 @@ module Run =
                     site.Workers,
                     site.Device,
                     site.CheckpointEvery,
-                    reportEvery site.Train.Count train,
+                    Train.reportEvery site.Train.Count train,
                     site.Folder,
                     StopAtCollapse = site.StopAtCollapse
                 )

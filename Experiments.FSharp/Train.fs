@@ -1,5 +1,7 @@
 namespace SslResearch
 
+open SslResearch.Core.Training
+
 /// Stochastic gradient descent with momentum.
 type SgdRule =
     {
@@ -167,3 +169,23 @@ module Train =
 
             yield! train.ClipNorm |> Option.toList |> List.collect (Problem.positive "ClipNorm")
         ]
+
+    /// The optimiser as the engine takes it.
+    let optimiserOptions optimiser : OptimiserOptions =
+        match optimiser with
+        | Sgd o -> SgdOptions(o.Momentum, o.Nesterov, o.WeightDecay, o.DecayNormAndBias)
+        | Lars o ->
+            LarsOptions(
+                o.Momentum,
+                o.TrustCoefficient,
+                o.Epsilon,
+                o.ClipRate,
+                o.AdaptNormAndBias,
+                o.WeightDecay,
+                o.DecayNormAndBias
+            )
+        | AdamW o -> AdamWOptions(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay, o.DecayNormAndBias)
+
+    /// Steps between reports: about 200 reports a training, a function of the experiment alone.
+    let reportEvery (images: int) (train: Train) =
+        max 1 (images / train.BatchSize * train.Epochs / 200)

@@ -66,6 +66,8 @@ let recipe =
 
                         for entrant in MaskedCpu.entrants do
                             entrant.Run masked
+
+                        Run.reference (MaskedCpu.beitShuffled.Run masked)
                     ]
                     masked.Protocols
             ]

@@ -13,7 +13,7 @@ let mae =
     {
         Name = "MAE"
         Setting =
-            { MaskedShapes.setting with
+            { Compare.masked with
                 Train =
                     { MaskedCpu.train with
                         Rate = Rate.Fixed MaskedCpu.mae.Rate
@@ -32,6 +32,6 @@ let recipe =
                 Table.compare
                     "MAE by the share of hidden patches"
                     (Grid.cells mae [ ratios ] |> List.map Run.ofCell)
-                    MaskedShapes.setting.Protocols
+                    Compare.masked.Protocols
             ]
     }

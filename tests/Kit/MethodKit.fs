@@ -206,7 +206,7 @@ let private options (e: Experiment<'Views>) folder workers =
     TrainOptions(
         train.Epochs,
         train.BatchSize,
-        Run.optimiserOptions train.Optimiser,
+        Train.optimiserOptions train.Optimiser,
         Train.peakRate train,
         train.WarmupFraction,
         train.FinalRate,

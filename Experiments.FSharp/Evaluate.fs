@@ -1,0 +1,137 @@
+namespace SslResearch
+
+open System
+open System.Collections.Generic
+open System.IO
+open System.Threading
+open SslResearch.Core.Evaluation
+open SslResearch.Core.Models
+open SslResearch.Core.Runtime
+
+/// Where and how a run is evaluated: nothing here changes a score but by rounding.
+type EvaluationSite =
+    {
+        /// cpu, cuda or cuda:n.
+        Device: string
+        Workers: int
+        CheckpointEvery: int
+        /// For what a protocol that trains leaves behind.
+        Folder: string
+        /// Told when a part of the evaluation begins.
+        Scoring: string -> unit
+    }
+
+/// Scores of a trained encoder.
+[<RequireQualifiedAccess>]
+module Evaluate =
+    /// Images in one pass of feature extraction.
+    let private evaluationBatch = 500
+
+    let private score (train: FeatureBank) (test: FeatureBank) (seed: uint64) stop protocol : Score =
+        let of' value details =
+            {
+                Protocol = Protocol.name protocol
+                Value = value
+                Details = details
+            }
+
+        match Protocol.scoring protocol with
+        | Knn(k, temperature) -> of' (KnnClassifier.Accuracy(train, test, k, Nullable temperature)) []
+        | KnnVote k -> of' (KnnClassifier.Accuracy(train, test, k, Nullable())) []
+        | Probe o ->
+            let result =
+                LinearProbe.Evaluate(
+                    train,
+                    test,
+                    LinearProbeOptions(o.Epochs, List.toArray o.L2Grid, o.HeldOut, seed),
+                    stop
+                )
+
+            of' result.Accuracy [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
+        | Tuned _ -> invalidOp "fine-tuning scores no frozen features"
+        | At _ -> invalidOp "a scoring has no layer"
+
+    let private tuned protocol =
+        match Protocol.scoring protocol with
+        | Tuned o -> Some o
+        | _ -> None
+
+    /// Scores of all protocols that serve the run, in their order, those left out whose value is not finite. Features are extracted once for
+    /// each layer and shared by its protocols.
+    let scores
+        (run: Run)
+        (data: OpenData)
+        (encoder: TrainedEncoder)
+        seed
+        (site: EvaluationSite)
+        (stop: CancellationToken)
+        =
+        let device = TorchRuntime.Device site.Device
+        let normalisation = Data.normalisation run.Setting.Data
+        let protocols = Run.protocols run
+        let found = Dictionary<Protocol, Score>()
+        let frozen = protocols |> List.filter (fun p -> (tuned p).IsNone)
+
+        for layer, sharing in frozen |> List.groupBy Protocol.layer do
+            let projector, source =
+                if layer = Protocol.Projection then
+                    Option.toObj encoder.Projector, Backbone.Output
+                else
+                    null, layer
+
+            let features store =
+                FeatureExtractor.Extract(
+                    Option.toObj encoder.Backbone,
+                    source,
+                    projector,
+                    store,
+                    Augmentation.channels normalisation,
+                    evaluationBatch,
+                    device,
+                    stop
+                )
+
+            site.Scoring $"features of {layer}"
+            use train = features data.Train
+            use test = features data.Test
+
+            for protocol in sharing do
+                stop.ThrowIfCancellationRequested()
+                site.Scoring(Protocol.name protocol)
+                found[protocol] <- score train test seed stop protocol
+
+        for protocol in protocols do
+            match tuned protocol, encoder.Backbone with
+            | Some o, Some backbone ->
+                let name = Protocol.name protocol
+                site.Scoring name
+
+                let accuracy, loss =
+                    FineTune.accuracy
+                        backbone
+                        o
+                        {
+                            Data = data
+                            Normalisation = normalisation
+                            Seed = seed
+                            Device = site.Device
+                            Workers = site.Workers
+                            CheckpointEvery = site.CheckpointEvery
+                            Folder = Path.Combine(site.Folder, $"tuned-{Canonical.hash (Canonical.text name (box o))}")
+                            Stop = stop
+                        }
+
+                found[protocol] <-
+                    {
+                        Protocol = name
+                        Value = accuracy
+                        Details = [ "loss", loss ]
+                    }
+            | _ -> ()
+
+        [
+            for protocol in protocols do
+                match found.TryGetValue protocol with
+                | true, score when Double.IsFinite score.Value -> score
+                | _ -> ()
+        ]
