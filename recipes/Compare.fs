@@ -37,6 +37,12 @@ let masked =
         Protocols = [ knn; probe ]
     }
 
+/// The setting of what predicts the next frame: the same encoder, an optimiser for losses of a few thousandths.
+let films =
+    { setting with
+        Train = { MaskedCpu.train with Epochs = 20 }
+    }
+
 let supervised =
     CpuScale.entrant "supervised" 0.12 (labelled [ CropTo(24, 0.4, 1.0); Flip 0.5 ]) Supervised
 
@@ -55,6 +61,7 @@ let recipe =
                         for entrant in CpuScale.entrants do
                             entrant.Run setting
 
+                        MaskedCpu.nextFrame.Run films
                         Run.reference (supervised.Run setting)
                     ]
                     setting.Protocols

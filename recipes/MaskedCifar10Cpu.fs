@@ -23,6 +23,16 @@ let private epochs count =
         Train = { setting.Train with Epochs = count }
     }
 
+/// Other images of a batch are SimCLR's negatives: it gets more of them.
+let private contrastive count =
+    { setting with
+        Train =
+            { setting.Train with
+                Epochs = count
+                BatchSize = 256
+            }
+    }
+
 let simclr = CpuScale.entrant "SimCLR" 1e-3 CpuScale.two SimClr.CpuCifar
 
 let recipe =
@@ -37,7 +47,7 @@ let recipe =
                         Run.randomInit setting
                         MaskedCpu.mae.Run(epochs 10)
                         // Its epochs are those that take MAE's time: two views, all their patches.
-                        Run.reference (simclr.Run(epochs 5))
+                        Run.reference (simclr.Run(contrastive 5))
                     ]
                     setting.Protocols
             ]

@@ -1,4 +1,4 @@
-/// The methods that hide part of an image and predict it, at the scale of a CPU: a small vision transformer with patches of 4 pixels, on
+/// The methods that hide part of an image, or the next frame of a clip, and predict it, at the scale of a CPU: a small vision transformer with patches of 4 pixels, on
 /// images of 32.
 module Recipes.MaskedCpu
 
@@ -94,5 +94,22 @@ let beit = beitWith "BEiT" RealTokens
 /// The control: words that say nothing of their patches.
 let beitShuffled = beitWith "BEiT, words shuffled" ShuffledTokens
 
-/// All of them, in the order of tables.
+/// All of them that hide patches, in the order of tables.
 let entrants = [ mae; simmim; beit; ijepa; ibot; dinov2 ]
+
+/// The images that a comparison's encoder sees still, in motion.
+let films =
+    ShapesInMotion
+        {
+            Train = 3_000
+            Test = 500
+            Size = 32
+            Frames = 6
+            Seed = 1UL
+        }
+
+/// Next-frame prediction by any model of time.
+let nextFrameBy name method =
+    entrant name 1e-3 (clips films [ Flip 0.5 ]) method
+
+let nextFrame = nextFrameBy "next frame" NextFrame.CpuShapes

@@ -3,34 +3,13 @@ module Recipes.NextFrames
 
 open SslResearch
 
-let setting =
-    { Compare.setting with
-        Train =
-            { MaskedCpu.train with
-                Epochs = 20
-                BatchSize = 32
-            }
-    }
+let setting = Compare.films
 
-let private films =
-    ShapesInMotion
-        {
-            Train = 3_000
-            Test = 500
-            Size = 32
-            Frames = 6
-            Seed = 1UL
-        }
-
-let private predictor name method =
-    CpuScale.entrant name 1e-3 (clips films [ Flip 0.5 ]) method
-
-let lstm = predictor "next frame, LSTM" NextFrame.CpuShapes
-let transformer = predictor "next frame, transformer" NextFrame.CpuShapesTransformer
+let transformer = MaskedCpu.nextFrameBy "next frame, transformer" NextFrame.CpuShapesTransformer
 
 let residual =
-    predictor
-        "next frame, LSTM, residual"
+    MaskedCpu.nextFrameBy
+        "next frame, residual"
         { NextFrame.CpuShapes with
             Painting = FramePainting.Residual
         }
@@ -51,8 +30,9 @@ let recipe =
                     "Next frame, small ResNet"
                     [
                         Run.randomInit setting
-                        Run.named "next frame, LSTM, untrained" (lstm.Run untrained) |> Run.reference
-                        lstm.Run setting
+                        Run.named "next frame, untrained" (MaskedCpu.nextFrame.Run untrained)
+                        |> Run.reference
+                        MaskedCpu.nextFrame.Run setting
                         residual.Run setting
                         transformer.Run setting
                     ]
