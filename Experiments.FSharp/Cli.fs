@@ -44,7 +44,7 @@ module Cli =
     // ---- list, check, tables
 
     let private stored results (recipe: Recipe) =
-        (Store(Path.Combine(results, recipe.Name))).Load().Runs
+        (Store(results, recipe.Name)).Load().Runs
 
     let private list recipes (args: ParseResults<ListArguments>) =
         let results = resultsFolder (args.TryGetResult ListArguments.Results)
@@ -246,7 +246,7 @@ module Cli =
 
     /// The picture that a finished run left.
     let private showTrained (recipe: Recipe) only (args: ParseResults<ShowArguments>) =
-        let store = Store(Path.Combine(resultsFolder (args.TryGetResult ShowArguments.Results), recipe.Name))
+        let store = Store(resultsFolder (args.TryGetResult ShowArguments.Results), recipe.Name)
 
         let seed = args.TryGetResult ShowArguments.Seed
 

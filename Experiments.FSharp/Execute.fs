@@ -160,9 +160,9 @@ module Execute =
             path)
 
     /// How often this run and seed was started, this time included.
-    let private countStart (folder: string) =
+    let private countStart (folder: string) (run: Run) =
         Directory.CreateDirectory folder |> ignore
-        let path = Path.Combine(folder, "starts")
+        let path = Path.Combine(folder, $"starts-{run.Id}")
         File.AppendAllText(path, DateTime.UtcNow.ToString "yyyy-MM-dd'T'HH:mm:ss'Z'" + "\n")
         File.ReadLines path |> Seq.length
 
@@ -177,7 +177,7 @@ module Execute =
         (stop: CancellationToken)
         : TrainedEncoder =
         let rec trained (needed: Run) : IDisposable =
-            match store.TryLock(needed.Id, seed) with
+            match store.TryLock(needed.TrainId, seed) with
             | None ->
                 // Another process reads its checkpoint too.
                 stop.WaitHandle.WaitOne 200 |> ignore
@@ -209,7 +209,7 @@ module Execute =
                 Workers = options.Workers
                 CheckpointEvery = options.CheckpointEvery
                 StopAtCollapse = false
-                Folder = store.WorkFolder(run.Id, seed)
+                Folder = store.WorkFolder(run.TrainId, seed)
                 Progress =
                     { new IProgress<StepReport> with
                         member _.Report report = reporter.Step report
@@ -234,9 +234,9 @@ module Execute =
         stop
         =
         let data = dataOf run.Setting.Data
-        let folder = store.WorkFolder(run.Id, seed)
+        let folder = store.WorkFolder(run.TrainId, seed)
         let started = DateTime.UtcNow
-        let starts = countStart folder
+        let starts = countStart folder run
         let device = TorchRuntime.Device options.Device
         use encoder = train run seed dataOf store options reporter stop
 
@@ -345,7 +345,7 @@ module Execute =
         (reporter: IRunReporter)
         (stop: CancellationToken)
         : ExecuteResult =
-        let store = Store(Path.Combine(options.Results, recipe.Name))
+        let store = Store(options.Results, recipe.Name)
         let stored = store.Load()
 
         stored.Torn
@@ -396,7 +396,7 @@ module Execute =
                     reporter.Failed(run.Title, seed, error)
 
             let underLock position (run: Run, seed) =
-                match store.TryLock(run.Id, seed) with
+                match store.TryLock(run.TrainId, seed) with
                 | None -> false
                 | Some held ->
                     use _ = held

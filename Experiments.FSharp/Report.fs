@@ -139,7 +139,7 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
 
     /// Renders table.md, table.csv and report.html beside runs.jsonl; yields the tables.
     let render (results: string) (recipe: Recipe) : RenderedTable list =
-        let store = Store(Path.Combine(results, recipe.Name))
+        let store = Store(results, recipe.Name)
         let stored = store.Load().Runs
         let tables = recipe.Tables |> List.map (Render.table stored)
         Directory.CreateDirectory store.Folder |> ignore

@@ -34,6 +34,7 @@ type Run =
             needs: Run list
             canonical: Lazy<string>
             id: Lazy<string>
+            trainId: Lazy<string>
             check: unit -> Problem list
             train: TrainSite -> TrainedEncoder
         }
@@ -75,6 +76,9 @@ type Run =
     /// Hash of the canonical text.
     member r.Id = r.id.Value
 
+    /// Hash of what can change the trained weights: runs that differ in their protocols alone share one training.
+    member r.TrainId = r.trainId.Value
+
     /// Name and labels.
     member r.Title =
         match r.labels with
@@ -112,15 +116,15 @@ module Run =
              $"code = {Canonical.codeVersion}\nkind = {kind}\n{body}")
 
     let private make name kind (setting: Setting) parts =
-        let text =
-            canonical
-                kind
-                [
-                    yield "Data", box setting.Data
-                    yield "Normalisation", box (Data.normalisation setting.Data)
-                    yield! parts
-                    yield "Protocols", box setting.Protocols
-                ]
+        let training =
+            [
+                yield "Data", box setting.Data
+                yield "Normalisation", box (Data.normalisation setting.Data)
+                yield! parts
+            ]
+
+        let text = canonical kind (training @ [ "Protocols", box setting.Protocols ])
+        let trainText = canonical kind training
 
         {
             name = name
@@ -137,6 +141,7 @@ module Run =
             needs = []
             canonical = text
             id = lazy (Canonical.hash text.Value)
+            trainId = lazy (Canonical.hash trainText.Value)
             check = fun () -> []
             train = fun _ -> invalidOp "nothing to train"
         }
@@ -420,11 +425,13 @@ module Run =
     /// Ends the training as soon as it is found collapsed, instead of spending the rest of its budget: another run than the one
     /// that goes on.
     let stopAtCollapse (run: Run) =
-        let canonical = lazy (run.canonical.Value + "stops at collapse\n")
+        let stops = "stops at collapse\n"
+        let canonical = lazy (run.canonical.Value + stops)
 
         { run with
             canonical = canonical
             id = lazy (Canonical.hash canonical.Value)
+            trainId = lazy (Canonical.hash (run.trainId.Value + stops))
             train = fun site -> run.train { site with StopAtCollapse = true }
         }
 

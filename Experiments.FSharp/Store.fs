@@ -15,9 +15,11 @@ type Stored =
         Torn: string option
     }
 
-/// The runs of one recipe: `<folder>/runs.jsonl`, append-only, one whole line for each finished run and seed.
+/// The runs of one recipe: `<results>/<recipe>/runs.jsonl`, append-only, one whole line for each finished run and seed. Checkpoints and
+/// other work files lie under `<results>/work`, where all recipes find them: a training that two runs share is done once.
 [<Sealed>]
-type Store(folder: string) =
+type Store(results: string, recipe: string) =
+    let folder = Path.Combine(results, recipe)
     let path = Path.Combine(folder, "runs.jsonl")
     let lockPath = Path.Combine(folder, "runs.lock")
 
@@ -155,13 +157,13 @@ type Store(folder: string) =
     /// A file beside the results file.
     member _.File(relative: string) = Path.Combine(folder, relative)
 
-    /// Work files of one run and seed.
-    member _.WorkFolder(runId: string, seed: int) =
-        Path.Combine(folder, "work", $"{runId}-s{seed}")
+    /// Work files of one training, named by `Run.TrainId`, and seed.
+    member _.WorkFolder(trainId: string, seed: int) =
+        Path.Combine(results, "work", $"{trainId}-s{seed}")
 
-    /// Takes the right to do one run, for as long as the returned value lives; None while another process has it.
-    member store.TryLock(runId: string, seed: int) : IDisposable option =
-        let work = store.WorkFolder(runId, seed)
+    /// Takes the right to one training and its evaluation, for as long as the returned value lives; None while another process has it.
+    member store.TryLock(trainId: string, seed: int) : IDisposable option =
+        let work = store.WorkFolder(trainId, seed)
         Directory.CreateDirectory work |> ignore
 
         try

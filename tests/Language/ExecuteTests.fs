@@ -108,8 +108,7 @@ type private Recorder() =
 
         member r.Note text = r.Log.Add $"note {text}"
 
-let private store (options: RunOptions) =
-    Store(Path.Combine(options.Results, "tiny"))
+let private store (options: RunOptions) = Store(options.Results, "tiny")
 
 let private execute recipe options (recorder: Recorder) stop =
     Execute.recipe recipe options recorder stop
@@ -176,7 +175,7 @@ let tests =
                     Expect.equal (List.head (byName "random initialisation")).Verdict "untrained" "verdict"
 
                     Expect.isTrue
-                        (Directory.Exists((store options).WorkFolder((List.head (byName "simclr")).RunId, 0)))
+                        (Directory.Exists((store options).WorkFolder((Run.ofExperiment simclr).TrainId, 0)))
                         "work files stay"
 
                     let second = Recorder()
@@ -194,6 +193,56 @@ let tests =
                     let tables = Report.render options.Results recipe
                     Expect.equal (tables |> List.map _.Rows.Length) [ 3; 1 ] "rows"
                     Expect.equal (tables |> List.last |> _.Rows |> List.head |> List.head) "supervised" "row")
+            }
+
+            test "a protocol asked for later, in whatever recipe, scores the training that is there" {
+                inFolder (fun options ->
+                    let options = { options with Seeds = Some [ 0 ] }
+                    let steps = ref 0
+                    let recorder = Recorder(OnStep = fun _ -> steps.Value <- steps.Value + 1)
+                    let first = execute (only simclr) options recorder CancellationToken.None
+                    Expect.equal (first.Done, first.Failed) (1, 0) (String.concat "\n" recorder.Log)
+                    Expect.isGreaterThan steps.Value 0 "it trains"
+                    steps.Value <- 0
+
+                    let later =
+                        { simclr with
+                            Setting =
+                                { simclr.Setting with
+                                    Protocols = [ Knn(k = 7, temperature = 0.2) ]
+                                }
+                        }
+
+                    let run (e: Experiment<_>) = Run.ofExperiment e
+                    Expect.notEqual (run later).Id (run simclr).Id "another row"
+                    Expect.equal (run later).TrainId (run simclr).TrainId "one training"
+
+                    let elsewhere = { only later with Name = "tiny-later" }
+                    let second = execute elsewhere options recorder CancellationToken.None
+                    Expect.equal (second.Done, second.Failed) (1, 0) (String.concat "\n" recorder.Log)
+                    Expect.equal steps.Value 0 "no step is done again"
+
+                    let alone (recipe: string) =
+                        (Store(options.Results, recipe)).Load().Runs |> List.exactlyOne
+
+                    let before, after = alone "tiny", alone "tiny-later"
+                    Expect.equal after.Training.Loss before.Training.Loss "the same training"
+                    Expect.equal after.Training.Curve before.Training.Curve "its curve"
+                    Expect.equal after.Training.Seconds before.Training.Seconds "its time"
+                    Expect.equal after.Provenance.Starts 1 "its own start"
+
+                    let other =
+                        { later with
+                            Setting =
+                                { later.Setting with
+                                    Train =
+                                        { later.Setting.Train with
+                                            Epochs = later.Setting.Train.Epochs + 1
+                                        }
+                                }
+                        }
+
+                    Expect.notEqual (run other).TrainId (run later).TrainId "another training")
             }
 
             test "stopped anywhere and called again, it stores what an unstopped run stores" {

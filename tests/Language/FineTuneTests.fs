@@ -72,7 +72,7 @@ let private run (recipe: Recipe) options (scoring: string -> unit) stop =
 
     let result = Execute.recipe recipe options reporter stop
     Expect.isEmpty failures "no failures"
-    result, Store(Path.Combine(options.Results, recipe.Name)).Load().Runs
+    result, Store(options.Results, recipe.Name).Load().Runs
 
 let private scoreOf protocol (run: StoredRun) =
     run.Scores

@@ -220,7 +220,7 @@ let tests =
                 let folder = Directory.CreateTempSubdirectory "sslr-render-"
 
                 try
-                    let store = Store(Path.Combine(folder.FullName, "compare"))
+                    let store = Store(folder.FullName, "compare")
                     stored |> List.iter store.Append
                     Report.render folder.FullName comparison |> ignore
                     let path = Path.Combine(store.Folder, "table.md")

@@ -18,9 +18,13 @@ let private inStore (body: Store -> unit) =
     let folder = Directory.CreateTempSubdirectory "sslr-store-"
 
     try
-        body (Store(Path.Combine(folder.FullName, "recipe")))
+        body (Store(folder.FullName, "recipe"))
     finally
         folder.Delete true
+
+/// The same store as another process has it.
+let private reopened (store: Store) =
+    Store(Path.Combine(store.Folder, ".."), Path.GetFileName store.Folder)
 
 let private seeds (stored: Stored) = stored.Runs |> List.map _.Seed
 
@@ -138,7 +142,7 @@ let tests =
                         [|
                             for w in 0..3 do
                                 Task.Run(fun () ->
-                                    let own = Store store.Folder
+                                    let own = reopened store
 
                                     for seed in 0..14 do
                                         // Half of the seeds are shared by all writers.
@@ -154,7 +158,7 @@ let tests =
 
             test "a run's lock is given to one at a time, and comes back when its holder ends" {
                 inStore (fun store ->
-                    let other = Store store.Folder
+                    let other = reopened store
 
                     match store.TryLock("abc", 0) with
                     | None -> failtest "the first one gets it"

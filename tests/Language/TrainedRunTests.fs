@@ -95,8 +95,7 @@ type private Recorder() =
 let private inFolder (body: RunOptions -> unit) =
     Tests.Support.Studies.inFolder (fun options -> body { options with Seeds = Some [ 0 ] })
 
-let private store (options: RunOptions) =
-    Store(Path.Combine(options.Results, "tiny"))
+let private store (options: RunOptions) = Store(options.Results, "tiny")
 
 let private execute runs options (recorder: Recorder) =
     let result = Execute.recipe (recipe runs) options recorder CancellationToken.None
@@ -210,7 +209,7 @@ let tests =
                                     }
                             }
 
-                    Directory.Delete((store options).WorkFolder(tokenizer.Id, 0), true)
+                    Directory.Delete((store options).WorkFolder(tokenizer.TrainId, 0), true)
                     let third = Recorder()
                     Expect.equal (execute [ other ] options third) (1, 1, 0) third.Text)
             }

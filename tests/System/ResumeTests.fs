@@ -32,8 +32,8 @@ type private Result =
 
 /// Hash of all tensors of the last checkpoint, bytes of the metrics, scores.
 let private result results =
-    let run = (Store(Path.Combine(results, "tiny"))).Load().Runs |> List.exactlyOne
-    let folder = Path.Combine(results, "tiny", "work", $"{run.RunId}-s0")
+    let run = (Store(results, "tiny")).Load().Runs |> List.exactlyOne
+    let folder = Directory.GetDirectories(Path.Combine(results, "work")) |> Array.exactlyOne
     let checkpoint = Directory.GetFiles(folder, "step-*.safetensors") |> Array.max
     use file = SafetensorsFile.Open checkpoint
 
@@ -102,7 +102,7 @@ let tests =
             test "every method, killed at random points, ends as if it was not" {
                 inFolder (fun root ->
                     // Those that methods build on are among them.
-                    let methods = (Recipe.runs (MethodKit.recipe ())).Length
+                    let trainings = dict [ for run in Recipe.runs (MethodKit.recipe ()) -> run.Id, run.TrainId ]
 
                     let arguments name =
                         [
@@ -115,11 +115,11 @@ let tests =
                         ]
 
                     let results name =
-                        let folder = Path.Combine(root, name, "tiny-methods")
+                        let store = Store(Path.Combine(root, name), "tiny-methods")
 
                         [
-                            for run in (Store folder).Load().Runs |> List.sortBy _.RunId do
-                                let work = Path.Combine(folder, "work", $"{run.RunId}-s0")
+                            for run in store.Load().Runs |> List.sortBy _.RunId do
+                                let work = store.WorkFolder(trainings[run.RunId], 0)
 
                                 use file =
                                     SafetensorsFile.Open(Directory.GetFiles(work, "step-*.safetensors") |> Array.max)
@@ -133,7 +133,7 @@ let tests =
                     let code, output = TinyRecipe.finish (TinyRecipe.start (arguments "whole"))
                     Expect.equal code 0 output
                     let whole = results "whole"
-                    Expect.equal whole.Length methods "all were trained"
+                    Expect.equal whole.Length trainings.Count "all were trained"
 
                     // Each start is killed a random moment after it began to train; what was finished stays finished.
                     let mutable draws = Philox(21UL, RandomPurpose.Evaluation)
@@ -150,7 +150,7 @@ let tests =
                     let mutable kills = 0
                     let mutable ended = false
 
-                    while not ended && kills < 2 * methods do
+                    while not ended && kills < 2 * trainings.Count do
                         let before = files ()
                         use child = TinyRecipe.start (arguments "killed")
                         let finish = Tasks.Task.Run(fun () -> TinyRecipe.finish child)
