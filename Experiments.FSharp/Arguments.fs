@@ -2,6 +2,15 @@ namespace SslResearch
 
 open Argu
 
+/// Texts that several verbs share.
+module private Usage =
+    let results = "folder of stored results (default: results)."
+    let data = "data root (default: SSLR_DATA, then a folder in the user's cache)."
+    let torchLib = "folder of another libtorch (an existing PyTorch's torch/lib)."
+    let split = "the split that a source without train/ and test/ becomes."
+    let resize = "N: shorter side to N, then the middle square; HxW: exactly."
+    let channels = "3 or 1 (default: what the source has)."
+
 type ListArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
     | Results of dir: string
@@ -10,7 +19,7 @@ type ListArguments =
         member a.Usage =
             match a with
             | Recipe _ -> "also name its runs."
-            | Results _ -> "folder of stored results (default: results)."
+            | Results _ -> Usage.results
 
 type CheckArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
@@ -20,7 +29,7 @@ type CheckArguments =
         member a.Usage =
             match a with
             | Recipe _ -> "check only this recipe, its datasets included."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Data _ -> Usage.data
 
 type RunArguments =
     | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
@@ -44,9 +53,9 @@ type RunArguments =
             | Threads _ -> "threads inside one operation (default: all cores)."
             | Workers _ -> "threads that render batches; changes no result."
             | Checkpoint_Every _ -> "steps between checkpoints (default: 200)."
-            | Results _ -> "folder of stored results (default: results)."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
-            | Torch_Lib _ -> "folder of another libtorch (an existing PyTorch's torch/lib)."
+            | Results _ -> Usage.results
+            | Data _ -> Usage.data
+            | Torch_Lib _ -> Usage.torchLib
 
 type TablesArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
@@ -56,7 +65,7 @@ type TablesArguments =
         member a.Usage =
             match a with
             | Recipe _ -> "only this recipe."
-            | Results _ -> "folder of stored results (default: results)."
+            | Results _ -> Usage.results
 
 type ShowArguments =
     | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
@@ -80,7 +89,7 @@ type ShowArguments =
             | Out _ -> "PNG file to write (default: RECIPE.png)."
             | Trained -> "what the method of a finished run predicts, instead of its views."
             | Results _ -> "with --trained: where the run is (default: results)."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Data _ -> Usage.data
 
 type ImportArguments =
     | [<MainCommand; ExactlyOnce>] Source of name: string * source: string
@@ -97,14 +106,14 @@ type ImportArguments =
         member a.Usage =
             match a with
             | Source _ -> "name to give it, and a folder, .tar, .tar.gz or .zip."
-            | Split _ -> "the split that a source without train/ and test/ becomes."
-            | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
-            | Channels _ -> "3 or 1 (default: what the source has)."
+            | Split _ -> Usage.split
+            | Resize _ -> Usage.resize
+            | Channels _ -> Usage.channels
             | Frames _ -> "clips of so many frames, from folders that each hold the frames of one film."
             | Frame_Stride _ -> "keep every n-th frame of a film (default: 1)."
             | Skip_Corrupt -> "leave out images that cannot be decoded, and clips with such frames, instead of failing."
             | Sha256 _ -> "expected SHA-256 of the source file."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Data _ -> Usage.data
 
 type FetchArguments =
     | [<MainCommand; ExactlyOnce>] Name of name: string
@@ -122,11 +131,11 @@ type FetchArguments =
             | Name _ -> "a known public dataset (cifar10, cifar100, …), or the name for what --url gives."
             | Url _ -> "archive to download; needs --sha256."
             | Sha256 _ -> "its SHA-256."
-            | Split _ -> "the split that a source without train/ and test/ becomes."
-            | Resize _ -> "N: shorter side to N, then the middle square; HxW: exactly."
-            | Channels _ -> "3 or 1 (default: what the source has)."
+            | Split _ -> Usage.split
+            | Resize _ -> Usage.resize
+            | Channels _ -> Usage.channels
             | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Data _ -> Usage.data
 
 type InspectArguments =
     | [<MainCommand; Unique>] Name of name: string
@@ -136,7 +145,7 @@ type InspectArguments =
         member a.Usage =
             match a with
             | Name _ -> "only this dataset."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Data _ -> Usage.data
 
 type DataArguments =
     | [<CliPrefix(CliPrefix.None)>] Import of ParseResults<ImportArguments>
@@ -159,8 +168,8 @@ type EnvArguments =
     interface IArgParserTemplate with
         member a.Usage =
             match a with
-            | Torch_Lib _ -> "folder of another libtorch (an existing PyTorch's torch/lib)."
-            | Data _ -> "data root (default: SSLR_DATA, then a folder in the user's cache)."
+            | Torch_Lib _ -> Usage.torchLib
+            | Data _ -> Usage.data
 
 type Arguments =
     | [<CliPrefix(CliPrefix.None)>] List of ParseResults<ListArguments>

@@ -154,7 +154,7 @@ module Cli =
 
         for recipe in chosen do
             for table in Report.render results recipe do
-                say (Render.markdown table)
+                say (Markdown.table table)
 
             say $"Written: {paths results recipe}"
 
@@ -226,7 +226,7 @@ module Cli =
                     ExitCode.Interrupted
                 else
                     for table in Report.render options.Results recipe do
-                        say (Render.markdown table)
+                        say (Markdown.table table)
 
                     say $"{result.Done} runs done now, {result.Before} before, {result.Failed} failed."
                     say $"Written: {paths options.Results recipe}"

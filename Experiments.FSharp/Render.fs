@@ -1,7 +1,6 @@
 namespace SslResearch
 
 open System
-open System.Text
 
 /// A table as text: what Markdown, CSV and HTML are made of.
 type RenderedTable =
@@ -333,7 +332,11 @@ module Render =
                     for name, values in long do
                         let text =
                             List.zip runs values
-                            |> List.choose (fun (run, v) -> v |> Option.map (fun v -> $"{run.Title}: {v}"))
+                            |> List.choose (fun (run, value) -> value |> Option.map (fun v -> v, run.Title))
+                            |> List.groupBy fst
+                            |> List.map (fun (value, rows) ->
+                                let titles = rows |> List.map snd |> String.concat ", "
+                                $"{titles}: {value}")
                             |> String.concat "; "
 
                         $"{name} – {text}."
@@ -463,75 +466,3 @@ module Render =
         | Comparison(runs, protocols) -> comparison table.Title stored runs protocols
         | MethodTable(runs, protocols) -> methodTable table.Title stored runs protocols
         | PivotTable p -> pivot table.Title stored p
-
-    let private grid (b: StringBuilder) (headers: string list) (rows: string list list) =
-        let escape (s: string) =
-            s.Replace("|", "\\|").ReplaceLineEndings " "
-
-        let widths =
-            headers :: rows
-            |> List.transpose
-            |> List.map (List.map (fun c -> (escape c).Length) >> List.max)
-
-        let line (cells: string list) =
-            let padded = List.map2 (fun (c: string) (w: int) -> (escape c).PadRight w) cells widths
-            let text = String.concat " | " padded
-            b.Append("| ").Append(text).Append(" |\n") |> ignore
-
-        line headers
-        widths |> List.map (fun w -> String('-', w)) |> line
-        rows |> List.iter line
-
-    /// The Markdown of one table.
-    let markdown (t: RenderedTable) =
-        let b = StringBuilder()
-        b.Append("## ").Append(t.Title).Append("\n\n") |> ignore
-        grid b t.Headers t.Rows
-        b.Append '\n' |> ignore
-
-        for note in t.Notes do
-            b.Append("- ").Append(note).Append('\n') |> ignore
-
-        if not t.Pictures.IsEmpty then
-            let links =
-                t.Pictures
-                |> List.map (fun (caption, path) -> $"[{caption}]({path})")
-                |> String.concat ", "
-
-            b.Append("- Pictures: ").Append(links).Append(".\n") |> ignore
-
-        b.Append '\n' |> ignore
-        grid b t.RunHeaders t.RunRows
-        b.ToString()
-
-    /// The Markdown file of a recipe.
-    let markdownFile (recipe: Recipe) (tables: RenderedTable list) =
-        let body = tables |> List.map markdown |> String.concat "\n"
-        $"# {recipe.Name}\n\n{recipe.Summary}\n\nRendered from runs.jsonl; not edited by hand.\n\n{body}"
-
-    /// The CSV file of a recipe: one line for each run and protocol (RFC 4180).
-    let csvFile (tables: RenderedTable list) =
-        let field (s: string) =
-            if s.IndexOfAny [| ','; '"'; '\n' |] >= 0 then
-                "\"" + s.Replace("\"", "\"\"") + "\""
-            else
-                s
-
-        let header =
-            [
-                "table"
-                "run"
-                "labels"
-                "run_id"
-                "protocol"
-                "n"
-                "mean"
-                "half_width_95"
-                "seeds"
-                "values"
-            ]
-
-        header :: (tables |> List.collect _.Csv)
-        |> List.map (List.map field >> String.concat ",")
-        |> List.map (fun line -> line + "\n")
-        |> String.concat ""

@@ -143,7 +143,7 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
         let stored = store.Load().Runs
         let tables = recipe.Tables |> List.map (Render.table stored)
         Directory.CreateDirectory store.Folder |> ignore
-        write (Path.Combine(store.Folder, "table.md")) (Render.markdownFile recipe tables)
-        write (Path.Combine(store.Folder, "table.csv")) (Render.csvFile tables)
+        write (Path.Combine(store.Folder, "table.md")) (Markdown.file recipe tables)
+        write (Path.Combine(store.Folder, "table.csv")) (Csv.file tables)
         write (Path.Combine(store.Folder, "report.html")) (html recipe tables stored)
         tables

@@ -115,16 +115,14 @@ let tests =
         "tables"
         [
             test "a comparison in Markdown" {
-                render stored comparison
-                |> Render.markdownFile comparison
-                |> matches "compare.md"
+                render stored comparison |> Markdown.file comparison |> matches "compare.md"
             }
 
-            test "a comparison in CSV" { render stored comparison |> Render.csvFile |> matches "compare.csv" }
+            test "a comparison in CSV" { render stored comparison |> Csv.file |> matches "compare.csv" }
 
             test "a pivot in Markdown" {
                 let recipe = Samples.recipe "grid" [ grid ]
-                render gridStored recipe |> Render.markdownFile recipe |> matches "pivot.md"
+                render gridStored recipe |> Markdown.file recipe |> matches "pivot.md"
             }
 
             test "a report in HTML" {
@@ -153,7 +151,7 @@ let tests =
                         else
                             r)
 
-                render stored recipe |> Render.markdownFile recipe |> matches "methods.md"
+                render stored recipe |> Markdown.file recipe |> matches "methods.md"
             }
 
             test "a method's own figures stand under the table, its pictures are linked" {
@@ -169,7 +167,7 @@ let tests =
                     ]
 
                 let rendered = Render.table stored (Table.compare "t" [ run ] [ Samples.knn ])
-                let markdown = Render.markdown rendered
+                let markdown = Markdown.table rendered
                 Expect.stringContains markdown "PSNR in dB 20.5 ± 6.35" "mean and interval of two"
 
                 Expect.stringContains
@@ -195,9 +193,9 @@ let tests =
             }
 
             test "rendering is a function of the store alone" {
-                let once = render stored comparison |> Render.markdownFile comparison
+                let once = render stored comparison |> Markdown.file comparison
                 let shuffled = stored |> List.rev
-                let again = render shuffled comparison |> Render.markdownFile comparison
+                let again = render shuffled comparison |> Markdown.file comparison
                 // Only the order in which machines and versions are listed follows the file.
                 Expect.equal again once "order of the lines"
             }
