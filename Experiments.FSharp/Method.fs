@@ -100,6 +100,9 @@ type IMethod<'Views when 'Views: not struct and 'Views :> IViews> =
 type IUsesRuns =
     abstract Runs: ITrainedRun list
 
+/// A method whose trained engine names patches (`ITokenizer`), which other methods may take words from.
+type INamesPatches = interface end
+
 /// A method that hides patches from its encoder, which only a vision transformer takes.
 type INeedsVisionTransformer = interface end
 

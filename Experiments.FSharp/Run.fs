@@ -29,6 +29,7 @@ type Run =
             layers: string list
             hasProjector: bool
             card: MethodCard option
+            method: obj option
             views: (string * Op list) list
             trainData: Data
             needs: Run list
@@ -97,6 +98,7 @@ type Run =
     interface ITrainedRun with
         member r.Id = r.Id
         member r.Title = r.Title
+        member r.Method = r.method
 
 [<RequireQualifiedAccess>]
 module Run =
@@ -136,6 +138,7 @@ module Run =
             layers = []
             hasProjector = false
             card = None
+            method = None
             views = []
             trainData = setting.Data
             needs = []
@@ -315,6 +318,7 @@ module Run =
             layers = e.Setting.Backbone.Layers
             hasProjector = e.Method.HasProjector
             card = Some e.Method.Card
+            method = Some(box e.Method)
             views = e.Augment.Views
             trainData = trainData e
             needs = needs e

@@ -7,3 +7,6 @@ type ITrainedRun =
 
     /// For people.
     abstract Title: string
+
+    /// Its method's record; None where it has no method (random initialisation, raw pixels).
+    abstract Method: obj option

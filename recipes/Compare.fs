@@ -61,7 +61,7 @@ let recipe =
                         for entrant in CpuScale.entrants do
                             entrant.Run setting
 
-                        MaskedCpu.nextFrame.Run films
+                        Run.reference (MaskedCpu.nextFrame.Run films)
                         Run.reference (supervised.Run setting)
                     ]
                     setting.Protocols

@@ -90,13 +90,22 @@ type Beit =
                  | ShuffledTokens -> "words of the batch, shuffled")
             ]
 
-        member _.Problems = []
+        member m.Problems =
+            match m.Tokenizer.Method with
+            | Some(:? INamesPatches) -> []
+            | _ ->
+                Problem.make
+                    "Tokenizer"
+                    $"'{m.Tokenizer.Title}', which names no patches"
+                    "Give a run whose method does, such as Dvae"
+                |> List.singleton
 
     static member Entry =
         let tokenizer =
             { new ITrainedRun with
                 member _.Id = "any"
                 member _.Title = "a trained dVAE"
+                member _.Method = Some(box { new INamesPatches })
             }
 
         let beit = Beit.Default tokenizer

@@ -79,6 +79,8 @@ type Dvae =
             KlWarmup = 0.1
         }
 
+    interface INamesPatches
+
     interface IMethod<OneView> with
         member m.Build context =
             let pixels =

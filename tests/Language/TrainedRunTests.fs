@@ -293,7 +293,15 @@ let tests =
                     Expect.equal (execute [ Run.ofExperiment (on simclr) ] options recorder) (1, 0, 1) recorder.Text
                     let failure = recorder.Log |> Seq.find _.StartsWith("failed beit 0")
                     Expect.stringContains failure "'simclr' trains a SimClr, which names no patches" "what"
-                    Expect.stringContains failure "Tokenizer is a run of a Dvae" "what to do")
+                    Expect.stringContains failure "Tokenizer is a run of a Dvae" "what to do"
+
+                    for wrong in [ simclr; Run.randomInit setting ] do
+                        let problem =
+                            Check.recipe (recipe [ Run.ofExperiment (on wrong) ])
+                            |> List.filter (fun p -> p.Where.EndsWith "Method.Tokenizer")
+                            |> List.exactlyOne
+
+                        Expect.stringContains problem.What $"'{wrong.Title}', which names no patches" "found before")
             }
 
             test "words of patches of another size are refused" {
