@@ -40,7 +40,7 @@ let masked =
 /// The setting of what predicts the next frame: the same encoder, an optimiser for losses of a few thousandths.
 let films =
     { setting with
-        Train = { MaskedCpu.train with Epochs = 20 }
+        Train = { MaskedCpu.train with Epochs = 8 }
     }
 
 let supervised =
