@@ -222,6 +222,15 @@ module Execute =
                         | other -> invalidOp $"{run.Title} builds on '{other.Title}', which is no run of this library"
             }
 
+    let private dataset (data: OpenData) =
+        {
+            Name = data.Train.Name
+            TrainCount = data.Train.Count
+            TestCount = data.Test.Count
+            TrainFingerprint = data.Train.Fingerprint
+            TestFingerprint = data.Test.Fingerprint
+        }
+
     /// One run and seed, from data to stored line. None where it was interrupted.
     let private runOne
         (run: Run)
@@ -311,14 +320,12 @@ module Execute =
                             Curve = curve folder
                         }
                     EvaluationSeconds = clock.Elapsed.TotalSeconds
-                    Dataset =
-                        {
-                            Name = data.Train.Name
-                            TrainCount = data.Train.Count
-                            TestCount = data.Test.Count
-                            TrainFingerprint = data.Train.Fingerprint
-                            TestFingerprint = data.Test.Fingerprint
-                        }
+                    Dataset = dataset data
+                    TrainedOn =
+                        if run.TrainData = run.Setting.Data then
+                            None
+                        else
+                            Some(dataset (dataOf run.TrainData))
                     Provenance =
                         {
                             Device = options.Device

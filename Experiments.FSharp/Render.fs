@@ -118,26 +118,23 @@ module Render =
 
         let datasets =
             used
-            |> List.map (fun r ->
-                let d = r.Dataset
-
+            |> List.collect (fun r -> r.Dataset :: Option.toList r.TrainedOn)
+            |> List.map (fun d ->
                 let edition =
                     Datasets.edition d.TrainFingerprint
                     |> Option.map (fun e -> $" – {e}")
                     |> Option.defaultValue ""
 
+                d.Name,
                 $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint}){edition}")
             |> List.distinct
 
         [
             if not used.IsEmpty then
-                let text = datasets |> String.concat "; "
+                let text = datasets |> List.map snd |> String.concat "; "
                 $"Dataset and fingerprints: {text}."
 
-                if
-                    datasets.Length > 1
-                    && (used |> List.map (fun r -> r.Dataset.Name) |> List.distinct).Length = 1
-                then
+                if datasets |> List.countBy fst |> List.exists (fun (_, editions) -> editions > 1) then
                     "Attention: the rows were measured on different data under one name."
 
                 let machines = list (fun p -> $"{p.Cpu}, {p.Cores} cores")

@@ -94,7 +94,9 @@ type StoredRun =
         Picture: string option
         Training: TrainingRecord
         EvaluationSeconds: float
+        /// What it is scored on, and trained on unless the next field says otherwise.
         Dataset: DatasetRecord
+        TrainedOn: DatasetRecord option
         Provenance: Provenance
     }
 
@@ -204,13 +206,16 @@ module StoredRun =
 
         number "evaluation_seconds" run.EvaluationSeconds
 
-        object "dataset" (fun () ->
-            let d = run.Dataset
-            w.WriteString("name", d.Name)
-            w.WriteNumber("train", d.TrainCount)
-            w.WriteNumber("test", d.TestCount)
-            w.WriteString("train_fingerprint", d.TrainFingerprint)
-            w.WriteString("test_fingerprint", d.TestFingerprint))
+        let dataset name (d: DatasetRecord) =
+            object name (fun () ->
+                w.WriteString("name", d.Name)
+                w.WriteNumber("train", d.TrainCount)
+                w.WriteNumber("test", d.TestCount)
+                w.WriteString("train_fingerprint", d.TrainFingerprint)
+                w.WriteString("test_fingerprint", d.TestFingerprint))
+
+        dataset "dataset" run.Dataset
+        run.TrainedOn |> Option.iter (dataset "trained_on")
 
         object "provenance" (fun () ->
             let p = run.Provenance
@@ -263,7 +268,16 @@ module StoredRun =
             )
 
         let training = get "training" root
-        let dataset = get "dataset" root
+
+        let dataset e =
+            {
+                Name = text "name" e
+                TrainCount = (get "train" e).GetInt32()
+                TestCount = (get "test" e).GetInt32()
+                TrainFingerprint = text "train_fingerprint" e
+                TestFingerprint = text "test_fingerprint" e
+            }
+
         let provenance = get "provenance" root
 
         {
@@ -318,14 +332,11 @@ module StoredRun =
                         ]
                 }
             EvaluationSeconds = real (get "evaluation_seconds" root)
-            Dataset =
-                {
-                    Name = text "name" dataset
-                    TrainCount = (get "train" dataset).GetInt32()
-                    TestCount = (get "test" dataset).GetInt32()
-                    TrainFingerprint = text "train_fingerprint" dataset
-                    TestFingerprint = text "test_fingerprint" dataset
-                }
+            Dataset = dataset (get "dataset" root)
+            TrainedOn =
+                match root.TryGetProperty "trained_on" with
+                | true, e -> Some(dataset e)
+                | _ -> None
             Provenance =
                 {
                     Device = text "device" provenance

@@ -42,6 +42,7 @@ let tests =
                         Scores = []
                         Measures = [ "PSNR in dB", 21.5; "words used in %", nan ]
                         Picture = Some "pictures/abc-s3.png"
+                        TrainedOn = Some { (line 3).Dataset with Name = "films" }
                     }
 
                 for original in [ line 0; odd ] do

@@ -103,6 +103,7 @@ let stored (run: Run) seed (scores: (Protocol * float) list) : StoredRun =
                 TrainFingerprint = "aaaabbbbccccddddeeee"
                 TestFingerprint = "1111222233334444"
             }
+        TrainedOn = None
         Provenance =
             {
                 Device = "cpu"

@@ -135,6 +135,18 @@ let tests =
                     let whole = results "whole"
                     Expect.equal whole.Length trainings.Count "all were trained"
 
+                    let stored = Store(Path.Combine(root, "whole"), "tiny-methods").Load().Runs
+
+                    for run in Recipe.runs (MethodKit.recipe ()) do
+                        let record = stored |> List.find (fun r -> r.RunId = run.Id)
+
+                        Expect.equal
+                            record.TrainedOn.IsSome
+                            (run.TrainData <> run.Setting.Data)
+                            $"{run.Name}: other data to train on are recorded"
+
+                    Expect.exists stored _.TrainedOn.IsSome "some train on clips"
+
                     // Each start is killed a random moment after it began to train; what was finished stays finished.
                     let mutable draws = Philox(21UL, RandomPurpose.Evaluation)
                     let killed = Path.Combine(root, "killed")
