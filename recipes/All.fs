@@ -9,7 +9,7 @@ let recipes =
         SearchCifar10Cpu.recipe
         MethodsCifar10Cpu.recipe
         Augmentations.recipe
-        MaskedShapes.recipe
+        BeitWords.recipe
         MaskRatio.recipe
         NextFrames.recipe
         MaskedCifar10Cpu.recipe

@@ -4,7 +4,7 @@ module Recipes.MaskRatio
 open SslResearch
 
 let ratios =
-    Axis.sweep "hidden" [ 0.15; 0.3; 0.45; 0.6; 0.75; 0.9 ] (fun ratio (e: Experiment<_>) ->
+    Axis.sweep "hidden" [ 0.15; 0.3; 0.6; 0.75; 0.9 ] (fun ratio (e: Experiment<_>) ->
         { e with
             Augment = masked MaskedCpu.patch ratio MaskedCpu.whole
         })

@@ -7,13 +7,6 @@ let setting = Compare.films
 
 let transformer = MaskedCpu.nextFrameBy "next frame, transformer" NextFrame.CpuShapesTransformer
 
-let residual =
-    MaskedCpu.nextFrameBy
-        "next frame, residual"
-        { NextFrame.CpuShapes with
-            Painting = FramePainting.Residual
-        }
-
 /// What the painting alone is worth: no step of training.
 let untrained =
     { setting with
@@ -33,7 +26,6 @@ let recipe =
                         Run.named "next frame, untrained" (MaskedCpu.nextFrame.Run untrained)
                         |> Run.reference
                         MaskedCpu.nextFrame.Run setting
-                        residual.Run setting
                         transformer.Run setting
                     ]
                     setting.Protocols

@@ -15,6 +15,12 @@ public static class InfoNce
     // Similarities of a batch of 256 with so many vectors stay in a core's cache.
     private const long BlockOfQueue = 512;
 
+    // The exponential of it, times a million vectors, is a float32; so is that of its negative and some more.
+    private const double SafeExponent = 60;
+
+    // Keeps the logarithm finite where τ is below 1/73 and every similarity far from its largest.
+    private const double LeastSum = 1e-37;
+
     /// <summary>
     /// Each query has to tell its own key from the K vectors of a queue (He et al. 2020, eq. 1):
     /// −log( exp(q·k₊/τ) / (exp(q·k₊/τ) + Σ exp(q·nⱼ/τ)) ). Other keys of the batch are no candidates.
@@ -36,7 +42,7 @@ public static class InfoNce
         using var scope = NewDisposeScope();
         var query = Unit(queries).mul(1 / temperature); // (N, d)
         var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
-        var (total, slope) = LogSumExp(query.detach(), negatives.detach());
+        var (total, slope) = LogSumExp(query.detach(), negatives.detach(), 1 / temperature);
         var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
 
         // The same as cross entropy over the K+1 logits, without a copy of them.
@@ -92,33 +98,40 @@ public static class InfoNce
         return nn.functional.cross_entropy(logits, own);
     }
 
-    /// <summary>log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory.</summary>
+    /// <summary>
+    /// log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory. They
+    /// are at most <paramref name="bound"/>, so that no maximum has to be looked for: what may exceed the exponents of float32 is taken off all.
+    /// </summary>
     /// <param name="rows">(N, d), no gradient.</param>
     /// <param name="others">(K, d), no gradient.</param>
+    /// <param name="bound">Largest value of x·nⱼ.</param>
     /// <returns>(N) and (N, d).</returns>
-    private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others)
+    private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others, double bound)
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
+        using Scalar shift = Math.Max(0, bound - SafeExponent), least = LeastSum;
         var count = others.size(0);
-        var highest = full([rows.size(0), 1L], double.NegativeInfinity, rows.dtype, rows.device);
-        var sum = zeros_like(highest);
+        var sum = zeros([rows.size(0), 1L], rows.dtype, rows.device);
         var slope = zeros_like(rows);
         for (var at = 0L; at < count; at += BlockOfQueue)
         {
             using var block = NewDisposeScope();
             var some = others.narrow(0, at, Math.Min(BlockOfQueue, count - at)); // (B, d)
             var similarities = rows.matmul(some.t()); // (N, B)
-            var higher = maximum(highest, similarities.amax([1L], keepdim: true)); // (N, 1)
-            var shrink = highest.sub(higher).exp_();
-            similarities.sub_(higher).exp_();
-            sum.mul_(shrink).add_(similarities.sum([1L], keepdim: true));
-            slope.mul_(shrink).addmm_(similarities, some);
-            highest.copy_(higher);
+            if (bound > SafeExponent)
+            {
+                similarities.sub_(shift);
+            }
+
+            similarities.exp_();
+            sum.add_(similarities.sum([1L], keepdim: true));
+            slope.addmm_(similarities, some);
         }
 
+        sum.clamp_min_(least);
         slope.div_(sum);
-        return (sum.log_().add_(highest).squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
+        return (sum.log_().add_(shift).squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
     }
 
     private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);

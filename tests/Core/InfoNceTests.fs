@@ -262,6 +262,21 @@ let tests =
                                 check "neighbours" batch (InfoNce.Neighbours(q, key, temperature))
             }
 
+            test "a queue at small temperatures, in single precision" {
+                use scope = torch.NewDisposeScope()
+                let q, key, rows = matrix 1 6 16, matrix 2 6 16, unit (matrix 3 40 16)
+                let single (t: torch.Tensor) = t.``to`` (torch.ScalarType.Float32)
+
+                for temperature in [ 0.2; 0.07; 0.02; 0.015; 0.01; 0.004 ] do
+                    let expected = naiveQueue (rowsOf q) (rowsOf key) (rowsOf rows) temperature
+                    let x = (single q).detach().requires_grad_ true
+                    let loss = InfoNce.Queue(x, single key, single rows, temperature)
+                    loss.backward ()
+                    let got = float (loss.item<single>())
+                    Expect.isTrue (Golden.close 1e-5 1e-6 expected got) $"{got} for {expected} at {temperature}"
+                    Expect.all (doubles x.grad) Double.IsFinite $"gradient at {temperature}"
+            }
+
             test "the order of pairs, the order of the queue and the length of vectors do not matter" {
                 use scope = torch.NewDisposeScope()
                 let q, k, rows = matrix 1 6 4, matrix 2 6 4, unit (matrix 3 9 4)
