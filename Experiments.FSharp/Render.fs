@@ -109,6 +109,9 @@ module Render =
                     |> List.map _.Seed)
         ]
 
+    let private several count noun =
+        if count = 1 then $"1 {noun}" else $"{count} {noun}s"
+
     let private short (hash: string) =
         if hash.Length > 12 then hash.Substring(0, 12) else hash
 
@@ -137,8 +140,8 @@ module Render =
                 if datasets |> List.countBy fst |> List.exists (fun (_, editions) -> editions > 1) then
                     "Attention: the rows were measured on different data under one name."
 
-                let machines = list (fun p -> $"{p.Cpu}, {p.Cores} cores")
-                let devices = list (fun p -> $"{p.Device}, {p.Threads} threads")
+                let machines = list (fun p -> p.Cpu + ", " + several p.Cores "core")
+                let devices = list (fun p -> p.Device + ", " + several p.Threads "thread")
                 $"Machine: {machines}; device: {devices}."
 
                 let versions =

@@ -11,10 +11,12 @@ open System.Text
 module Report =
     let private style =
         """
-body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1c2330;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:100rem;margin:2rem auto;padding:0 1rem;color:#1c2330;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;margin:.8rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .8rem;text-align:left;border-bottom:1px solid #dde2ea}
+.wide{overflow-x:auto}p,ul{max-width:72rem}img{max-width:100%}
+th,td{padding:.35rem .6rem;text-align:left;border-bottom:1px solid #dde2ea}
+td{white-space:nowrap}td.long{white-space:normal;min-width:14rem;font-size:.85rem;line-height:1.35}
 th{border-bottom:2px solid #8a95a8;font-weight:600}tr:hover td{background:#f5f7fa}
 ul,.small{color:#4b5568;font-size:.85rem}details{margin:.5rem 0}
 .curves{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.8rem;color:#4b5568;max-width:240px}
@@ -24,19 +26,26 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
 
     let private colours = [| "#3568c0"; "#c2553a"; "#3a8f5c"; "#8a56b0"; "#b08a2a"; "#4a9aa8" |]
 
+    /// Characters of a cell that stay on one line.
+    let private longestLine = 26
+
     let private encode (s: string) = WebUtility.HtmlEncode s
 
     let private number (x: float) =
         x.ToString("0.##", CultureInfo.InvariantCulture)
 
     let private table (headers: string list) (rows: string list list) =
-        let row tag cells =
-            let cells = cells |> List.map (fun c -> $"<{tag}>{encode c}</{tag}>") |> String.concat ""
+        let row cell cells =
+            let cells = cells |> List.map cell |> String.concat ""
             $"<tr>{cells}</tr>"
 
-        let body = rows |> List.map (row "td") |> String.concat "\n"
-        let head = row "th" headers
-        $"<table>\n{head}\n{body}\n</table>\n"
+        let cell (c: string) =
+            let longer = if c.Length > longestLine then " class=\"long\"" else ""
+            $"<td{longer}>{encode c}</td>"
+
+        let body = rows |> List.map (row cell) |> String.concat "\n"
+        let head = headers |> row (fun c -> $"<th>{encode c}</th>")
+        $"<div class=\"wide\"><table>\n{head}\n{body}\n</table></div>\n"
 
     /// Loss over steps, one line a seed, the chance level dashed.
     let private drawing (title: string) (runs: StoredRun list) =
