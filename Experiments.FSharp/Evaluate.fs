@@ -7,6 +7,7 @@ open System.Threading
 open SslResearch.Core.Evaluation
 open SslResearch.Core.Models
 open SslResearch.Core.Runtime
+open SslResearch.Core.Training
 
 /// Where and how a run is evaluated: nothing here changes a score but by rounding.
 type EvaluationSite =
@@ -110,15 +111,22 @@ module Evaluate =
                     FineTune.accuracy
                         backbone
                         o
+                        normalisation
+                        data.Test
                         {
-                            Data = data
-                            Normalisation = normalisation
+                            Train = data.Train
                             Seed = seed
                             Device = site.Device
                             Workers = site.Workers
                             CheckpointEvery = site.CheckpointEvery
+                            StopAtCollapse = false
                             Folder = Path.Combine(site.Folder, $"tuned-{Canonical.hash (Canonical.text name (box o))}")
+                            Progress =
+                                { new IProgress<StepReport> with
+                                    member _.Report _ = ()
+                                }
                             Stop = stop
+                            Trained = fun run -> invalidOp $"fine-tuning builds on no run, such as '{run.Title}'"
                         }
 
                 found[protocol] <-

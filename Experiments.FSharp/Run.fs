@@ -222,30 +222,12 @@ module Run =
         try
             method.Initialise site.Seed
 
-            let options =
-                TrainOptions(
-                    train.Epochs,
-                    train.BatchSize,
-                    Train.optimiserOptions train.Optimiser,
-                    Train.peakRate train,
-                    train.WarmupFraction,
-                    train.FinalRate,
-                    Option.toNullable train.ClipNorm,
-                    site.Seed,
-                    site.Workers,
-                    site.Device,
-                    site.CheckpointEvery,
-                    Train.reportEvery site.Train.Count train,
-                    site.Folder,
-                    StopAtCollapse = site.StopAtCollapse
-                )
-
             let outcome =
                 Trainer.Train<'Views>(
                     method,
                     site.Train,
                     e.Augment.Build(shape, normalisation),
-                    options,
+                    TrainSite.options site train,
                     site.Progress,
                     site.Stop
                 )

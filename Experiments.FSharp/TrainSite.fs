@@ -30,6 +30,27 @@ type TrainSite =
         Trained: ITrainedRun -> IDisposable
     }
 
+[<RequireQualifiedAccess>]
+module TrainSite =
+    /// How an optimisation goes at this site, as the engine takes it.
+    let options (site: TrainSite) (train: Train) =
+        TrainOptions(
+            train.Epochs,
+            train.BatchSize,
+            Train.optimiserOptions train.Optimiser,
+            Train.peakRate train,
+            train.WarmupFraction,
+            train.FinalRate,
+            Option.toNullable train.ClipNorm,
+            site.Seed,
+            site.Workers,
+            site.Device,
+            site.CheckpointEvery,
+            Train.reportEvery site.Train.Count train,
+            site.Folder,
+            StopAtCollapse = site.StopAtCollapse
+        )
+
 /// What a run's training leaves for evaluation.
 type TrainedEncoder =
     {
