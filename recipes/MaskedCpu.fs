@@ -1,5 +1,5 @@
-/// The methods that hide part of an image, or the next frame of a clip, and predict it, at the scale of a CPU: a small vision transformer with patches of 4 pixels, on
-/// images of 32.
+/// The methods that hide part of an image, or the next frame of a clip, and predict it, at the scale of a CPU. What hides patches has a small
+/// vision transformer with patches of 4 pixels, on images of 32.
 module Recipes.MaskedCpu
 
 open SslResearch

@@ -104,7 +104,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
     {
         using var scope = NewDisposeScope();
         var (rows, columns) = Grid(images);
-        return Tokens(images).narrow(1, Prefix, (long)rows * columns).transpose(1, 2).unflatten(2, rows, columns).MoveToOuterDisposeScope(); // (N, width, h, w)
+        return Patches(Tokens(images)).transpose(1, 2).unflatten(2, rows, columns).MoveToOuterDisposeScope(); // (N, width, h, w)
     }
 
     /// <inheritdoc/>
