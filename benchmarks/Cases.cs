@@ -45,6 +45,11 @@ internal static class Cases
             "g", $"overhead {name}", $"{name}: step over the bare passes of its networks, {Preset}", ["overhead", name], new Peer.None(), Goal.Percent(8))),
         .. MaskedEncoders(),
         new("i", "masking", "What hiding patches costs in a step of MAE, small vision transformer, batch 128", ["masking"], new Peer.None(), Goal.Percent(3)),
+        .. KernelSide.Names.Select(kernel => new Case(
+            "j", $"kernel {kernel.Name}", $"{kernel.Title}, forward and backward",
+            ["kernel", kernel.Name, KernelSide.Ours],
+            new Peer.TorchSharp("torch's own", ["kernel", kernel.Name, "torch"]),
+            Goal.Ratio(1))),
     ];
 
     /// <summary>Encoder passes over a quarter of the patches beside passes over all of them (He et al. 2022 and the tutorials: 3–4 times as fast).</summary>

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -49,8 +50,8 @@ public static class BarlowTwinsLoss
 
         // ΣCᵢⱼ² is the squared norm of xᵀy/N, which is the inner product of the views' Gram matrices over N²: the smaller way is taken.
         var squares = 2 * n < d
-            ? x.mm(x.t()).mul(y.mm(y.t())).sum().div((double)n * n)
-            : x.t().mm(y).div(n).square().sum();
+            ? MatrixProduct.Linear(x, x).mul(MatrixProduct.Linear(y, y)).sum().div((double)n * n)
+            : MatrixProduct.Linear(x.t(), y.t()).div(n).square().sum();
         var off = squares.sub(diagonal.square().sum());
         return diagonal.sub(1).square().sum().add(off, lambda).mul(scale).MoveToOuterDisposeScope();
     }

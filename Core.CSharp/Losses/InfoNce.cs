@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -15,11 +16,8 @@ public static class InfoNce
     // Similarities of a batch of 256 with so many vectors stay in a core's cache.
     private const long BlockOfQueue = 512;
 
-    // The exponential of it, times a million vectors, is a float32; so is that of its negative and some more.
+    // The exponential of it, times a million vectors, is a float32, and so is that of its negative: no maximum has to be taken off before.
     private const double SafeExponent = 60;
-
-    // Keeps the logarithm finite where τ is below 1/73 and every similarity far from its largest.
-    private const double LeastSum = 1e-37;
 
     /// <summary>
     /// Each query has to tell its own key from the K vectors of a queue (He et al. 2020, eq. 1):
@@ -93,45 +91,51 @@ public static class InfoNce
 
     private static Tensor Among(Tensor rows, Tensor candidates, double temperature)
     {
-        var logits = Unit(rows).mul(1 / temperature).matmul(Unit(candidates).t()); // (N, N)
+        var searching = Unit(rows).mul(1 / temperature); // (N, d)
+        var logits = MatrixProduct.Linear(searching, Unit(candidates)); // (N, N)
         var own = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device);
         return nn.functional.cross_entropy(logits, own);
     }
 
     /// <summary>
-    /// log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory. They
-    /// are at most <paramref name="bound"/>, so that no maximum has to be looked for: what may exceed the exponents of float32 is taken off all.
+    /// log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory.
     /// </summary>
     /// <param name="rows">(N, d), no gradient.</param>
     /// <param name="others">(K, d), no gradient.</param>
-    /// <param name="bound">Largest value of x·nⱼ.</param>
+    /// <param name="bound">Largest absolute value that x·nⱼ can have.</param>
     /// <returns>(N) and (N, d).</returns>
     private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others, double bound)
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
-        using Scalar shift = Math.Max(0, bound - SafeExponent), least = LeastSum;
+        var (value, slope) = bound <= SafeExponent && QueueKernels.Serves(rows, others)
+            ? QueueKernels.LogSumExp(rows, others)
+            : WithMaxima(rows, others);
+        return (value.squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>The same with what is largest so far taken off all exponents: (N, 1) and (N, d).</summary>
+    private static (Tensor Value, Tensor Slope) WithMaxima(Tensor rows, Tensor others)
+    {
+        using var scope = NewDisposeScope();
         var count = others.size(0);
-        var sum = zeros([rows.size(0), 1L], rows.dtype, rows.device);
+        var largest = full([rows.size(0), 1L], double.NegativeInfinity, rows.dtype, rows.device);
+        var sum = zeros_like(largest);
         var slope = zeros_like(rows);
         for (var at = 0L; at < count; at += BlockOfQueue)
         {
             using var block = NewDisposeScope();
             var some = others.narrow(0, at, Math.Min(BlockOfQueue, count - at)); // (B, d)
             var similarities = rows.matmul(some.t()); // (N, B)
-            if (bound > SafeExponent)
-            {
-                similarities.sub_(shift);
-            }
-
-            similarities.exp_();
-            sum.add_(similarities.sum([1L], keepdim: true));
-            slope.addmm_(similarities, some);
+            var next = largest.maximum(similarities.amax([1L], keepdim: true));
+            var less = largest.sub(next).exp_();
+            similarities.sub_(next).exp_();
+            sum.mul_(less).add_(similarities.sum([1L], keepdim: true));
+            slope.mul_(less).addmm_(similarities, some);
+            largest.copy_(next);
         }
 
-        sum.clamp_min_(least);
-        slope.div_(sum);
-        return (sum.log_().add_(shift).squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
+        return (sum.log().add_(largest).MoveToOuterDisposeScope(), slope.div_(sum).MoveToOuterDisposeScope());
     }
 
     private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);

@@ -49,7 +49,7 @@ public static class KoLeoLoss
     {
         using var frozen = no_grad();
         using var scope = NewDisposeScope();
-        var cosines = unit.mm(unit.t()); // (N, N)
+        var cosines = MatrixProduct.Linear(unit, unit); // (N, N)
         cosines.diagonal().fill_(nobody);
         return cosines.argmax(1).MoveToOuterDisposeScope();
     }

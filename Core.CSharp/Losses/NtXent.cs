@@ -36,7 +36,7 @@ public static class NtXent
         var unit = nn.functional.normalize(z, 2, 1, NormFloor);
         var self = zeros(rows, rows, z.dtype, z.device);
         self.diagonal().fill_(never); // a view is no candidate for itself
-        var logits = addmm(self, unit.mul(sharpness), unit.t(), 1, 1); // (2N, 2N)
+        var logits = MatrixProduct.Linear(unit.mul(sharpness), unit).add_(self); // (2N, 2N)
         var partner = arange(first, end, one, ScalarType.Int64, z.device).remainder_(count); // (2N)
         return nn.functional.cross_entropy(logits, partner).MoveToOuterDisposeScope();
     }

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -46,7 +47,7 @@ public static class SigReg
         }
 
         using var scope = NewDisposeScope();
-        var x = z.matmul(directions); // (…, N, S)
+        var x = MatrixProduct.Linear(z, directions.t()); // (…, N, S)
         var (value, slope) = Differentiated(x.detach(), knots, limit);
 
         // A value whose derivative is known: what is added is 0, and its gradient is the slope.

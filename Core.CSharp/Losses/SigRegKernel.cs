@@ -19,7 +19,7 @@ internal static unsafe class SigRegKernel
     /// <param name="x">(…, N, S).</param>
     /// <param name="knots">Points of the integral.</param>
     public static bool Serves(Tensor x, int knots) =>
-        knots <= MostKnots && x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU;
+        knots <= MostKnots && CpuFloats.Holds(x);
 
     /// <summary>Statistic (…, S) and derivative (…, N, S).</summary>
     /// <param name="x">(…, N, S) float32 on the CPU, no gradient.</param>
@@ -41,10 +41,10 @@ internal static unsafe class SigRegKernel
         {
             var kernel = new Kernel
             {
-                Cosine = (float*)Aten.DataPointer(cosine),
-                Sine = (float*)Aten.DataPointer(sine),
-                Slope = (float*)Aten.DataPointer(slope),
-                Value = (float*)Aten.DataPointer(value),
+                Cosine = CpuFloats.Pointer(cosine),
+                Sine = CpuFloats.Pointer(sine),
+                Slope = CpuFloats.Pointer(slope),
+                Value = CpuFloats.Pointer(value),
                 Images = (int)shape[^2],
                 Slices = slices,
                 Blocks = blocks,

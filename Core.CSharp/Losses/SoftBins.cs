@@ -78,7 +78,7 @@ public sealed class SoftBins : IDisposable
             throw new ArgumentException($"expected (M, 2), received ({string.Join(", ", chroma.shape)})", nameof(chroma));
         }
 
-        return chroma.device_type == DeviceType.CPU && chroma.dtype == ScalarType.Float32 ? EncodeByLoop(chroma) : EncodeByTensors(chroma);
+        return CpuFloats.Holds(chroma) ? EncodeByLoop(chroma) : EncodeByTensors(chroma);
     }
 
     /// <summary>The twin of <see cref="EncodeByLoop"/> for any device.</summary>
@@ -127,9 +127,9 @@ public sealed class SoftBins : IDisposable
         var count = (int)rows.shape[0];
         var nearest = empty(count, neighbours, ScalarType.Int64);
         var shares = empty(count, neighbours, ScalarType.Float32);
-        var source = (float*)Aten.DataPointer(rows);
+        var source = CpuFloats.Pointer(rows);
         var target = (long*)Aten.DataPointer(nearest);
-        var part = (float*)Aten.DataPointer(shares);
+        var part = CpuFloats.Pointer(shares);
         var (scale, middle, decay) = ((float)Fine / step, side / 2f, (float)(-1 / (2 * sigma * sigma)));
         for (var m = 0; m < count; m++, source += 2, target += neighbours, part += neighbours)
         {

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -92,7 +93,8 @@ public static class VicRegLoss
         var hinge = variance.add(Epsilon).sqrt().neg().add(1).relu().mean();
 
         // The sum of squares of the covariance matrix is that of the Gram matrix, whichever of the two is smaller; its diagonal is the variance.
-        var matrix = n < d ? centred.mm(centred.t()) : centred.t().mm(centred);
+        var shorter = n < d ? centred : centred.t();
+        var matrix = MatrixProduct.Linear(shorter, shorter);
         var off = matrix.div(n - 1).square().sum().sub(variance.square().sum());
         double places = terms.CovarianceScale switch
         {

@@ -1,3 +1,4 @@
+using SslResearch.Core.Losses;
 using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -12,9 +13,6 @@ public sealed class FeatureQueue : IDisposable
 {
     // Lane of the generator; a method's own draws of a step use others.
     private const ushort Lane = 1;
-
-    // So many similarities with a queue of thousands stay in the cache until their largest is found.
-    private const long RowsAtOnce = 64;
 
     /// <summary>A queue that begins with given rows, the first of them to be overwritten first.</summary>
     /// <param name="rows">(K, d), K ≥ 1, rows of unit length; copied.</param>
@@ -100,16 +98,7 @@ public sealed class FeatureQueue : IDisposable
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
-        var count = rows.size(0);
-        var transposed = Rows.t();
-        var nearest = empty([count], ScalarType.Int64, Rows.device);
-        for (var at = 0L; at < count; at += RowsAtOnce)
-        {
-            using var part = NewDisposeScope();
-            var some = Math.Min(RowsAtOnce, count - at);
-            nearest.narrow(0, at, some).copy_(RowMaxima.Columns(rows.detach().narrow(0, at, some).matmul(transposed)));
-        }
-
+        var nearest = QueueKernels.Serves(rows, Rows) ? QueueKernels.Nearest(rows, Rows) : rows.detach().matmul(Rows.t()).argmax(1);
         return Rows.index_select(0, nearest).MoveToOuterDisposeScope();
     }
 

@@ -1,5 +1,6 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
+using SslResearch.Core.Models.Layers;
 using SslResearch.Core.Runtime;
 using SslResearch.Core.Views;
 using TorchSharp;
@@ -12,7 +13,7 @@ namespace SslResearch.Core.Methods;
 /// <param name="Temperature">τ.</param>
 /// <param name="Projector">What follows the encoder.</param>
 /// <param name="Symmetric">Whether each view is query once and key once; else the first view asks and the second answers.</param>
-/// <param name="NormSplits">Chunks a batch passes the networks in, each with its own batch-norm statistics; 1 is a plain pass.</param>
+/// <param name="NormSplits">Chunks of a batch that have batch-norm statistics of their own; 1 is a plain pass.</param>
 /// <param name="ShuffleKeys">Whether keys are put into chunks in another order than queries; without effect where there is one chunk.</param>
 public sealed record MocoOptions(
     int QueueSize,
@@ -58,6 +59,14 @@ public sealed class Moco : ISslMethod<TwoViews>
         projector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
         keyEncoder = encoder.Twin();
         keyProjector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
+        foreach (var network in new torch.nn.Module?[] { encoder, projector, keyEncoder, keyProjector })
+        {
+            if (network is not null)
+            {
+                NormLayer.Split(network, options.NormSplits);
+            }
+        }
+
         queue = FeatureQueue.Random(options.QueueSize, projector?.FeatureCount ?? encoder.FeatureCount, seed, device);
         State = queue.State;
         List<(string, torch.nn.Module)> trained = [("encoder", encoder)];
@@ -96,11 +105,11 @@ public sealed class Moco : ISslMethod<TwoViews>
         keysOfStep?.Dispose();
         using var scope = torch.NewDisposeScope();
         var (first, second) = (views.First(), views.Second());
-        var z = SplitPass.Run(Encoder, projector, first, options.NormSplits); // (N, p)
+        var z = HeadedPass.Run(Encoder, projector, first); // (N, p)
         var keys = Keys(second, context, 1); // (N, p)
         if (options.Symmetric)
         {
-            z = torch.cat([z, SplitPass.Run(Encoder, projector, second, options.NormSplits)], 0); // (2N, p)
+            z = torch.cat([z, HeadedPass.Run(Encoder, projector, second)], 0); // (2N, p)
             keys = torch.cat([keys, Keys(first, context, 0)], 0); // (2N, p)
         }
 
@@ -138,7 +147,7 @@ public sealed class Moco : ISslMethod<TwoViews>
         using var frozen = torch.no_grad();
         if (!options.ShuffleKeys || options.NormSplits == 1)
         {
-            return Unit(SplitPass.Run(keyEncoder, keyProjector, images, options.NormSplits)).MoveToOuterDisposeScope();
+            return Unit(HeadedPass.Run(keyEncoder, keyProjector, images)).MoveToOuterDisposeScope();
         }
 
         var order = new int[images.shape[0]];
@@ -150,7 +159,7 @@ public sealed class Moco : ISslMethod<TwoViews>
         }
 
         var shuffled = images.index_select(0, torch.tensor(order, device: images.device));
-        var keys = SplitPass.Run(keyEncoder, keyProjector, shuffled, options.NormSplits);
+        var keys = HeadedPass.Run(keyEncoder, keyProjector, shuffled);
         return Unit(keys.index_select(0, torch.tensor(back, device: images.device))).MoveToOuterDisposeScope();
     }
 

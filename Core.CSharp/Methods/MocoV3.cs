@@ -110,13 +110,13 @@ public sealed class MocoV3 : ISslMethod<TwoViews>
 
     private (torch.Tensor Z, torch.Tensor Q) Query(torch.Tensor images)
     {
-        var z = SplitPass.Run(Encoder, projector, images, 1);
+        var z = HeadedPass.Run(Encoder, projector, images);
         return (z, predictor is null ? z : predictor.call(z));
     }
 
     private torch.Tensor Key(torch.Tensor images)
     {
         using var frozen = torch.no_grad();
-        return SplitPass.Run(keyEncoder, keyProjector, images, 1);
+        return HeadedPass.Run(keyEncoder, keyProjector, images);
     }
 }

@@ -80,8 +80,8 @@ public sealed class NnClr : ISslMethod<TwoViews>
         rowsOfStep?.Dispose();
         using var scope = torch.NewDisposeScope();
         var n = views.Count;
-        var z1 = SplitPass.Run(Encoder, projector, views.First(), 1); // (N, p)
-        var z2 = SplitPass.Run(Encoder, projector, views.Second(), 1); // (N, p)
+        var z1 = HeadedPass.Run(Encoder, projector, views.First()); // (N, p)
+        var z2 = HeadedPass.Run(Encoder, projector, views.Second()); // (N, p)
         var (p1, p2) = predictor is null ? (z1, z2) : (predictor.call(z1), predictor.call(z2));
         var z = torch.cat([z1.detach(), z2.detach()], 0); // (2N, p)
         var unit = torch.nn.functional.normalize(z, 2, 1);

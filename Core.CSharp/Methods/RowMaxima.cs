@@ -13,14 +13,14 @@ internal static unsafe class RowMaxima
     /// <returns>(M) int64 on x's device.</returns>
     public static Tensor Columns(Tensor x)
     {
-        if (x.dtype != ScalarType.Float32 || x.device_type != DeviceType.CPU)
+        if (!CpuFloats.Holds(x))
         {
             return x.argmax(1);
         }
 
         using var rows = x.contiguous();
         var found = empty([rows.size(0)], ScalarType.Int64);
-        var kernel = new Kernel { Rows = (float*)Aten.DataPointer(rows), Found = (long*)Aten.DataPointer(found), Width = checked((int)rows.size(1)) };
+        var kernel = new Kernel { Rows = CpuFloats.Pointer(rows), Found = (long*)Aten.DataPointer(found), Width = checked((int)rows.size(1)) };
         NativeParallel.For(ref kernel, checked((int)rows.size(0)));
         return found;
     }

@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -135,7 +136,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
         {
             using var scope = NewDisposeScope();
             var weight = nn.functional.normalize(frozen ? weight_v.detach() : weight_v, 2, 1, NormFloor);
-            return nn.functional.linear(input, weight).MoveToOuterDisposeScope();
+            return MatrixProduct.Linear(input, weight).MoveToOuterDisposeScope();
         }
 
         public InitialValue Initial(string parameter, Tensor value) => new UniformValue(bound);

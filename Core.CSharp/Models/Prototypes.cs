@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -49,7 +50,7 @@ public sealed class Prototypes : nn.Module<Tensor, Tensor>, IInitialised
         }
 
         using var detached = frozen ? weight.detach() : null;
-        return nn.functional.linear(embeddings, detached ?? weight);
+        return MatrixProduct.Linear(embeddings, detached ?? weight);
     }
 
     /// <summary>Scales each prototype to length 1, in place.</summary>

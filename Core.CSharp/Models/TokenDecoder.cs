@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using SslResearch.Core.Models.Layers;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -62,7 +63,7 @@ public sealed class TokenDecoder : nn.Module<Tensor, Tensor>, IInitialised
     /// <summary>Vectors of mixtures of words.</summary>
     /// <param name="assignment">(M, V), rows sum to 1.</param>
     /// <returns>(M, D).</returns>
-    public Tensor Mix(Tensor assignment) => assignment.mm(codebook);
+    public Tensor Mix(Tensor assignment) => MatrixProduct.Linear(assignment, codebook.t());
 
     /// <summary>Vectors of words.</summary>
     /// <param name="tokens">(M) int64.</param>

@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -87,8 +88,8 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
     public Tensor Attention(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var (queries, keys, _) = Heads(input, input.size(1));
-        var scores = queries.mul(1 / Math.Sqrt((double)options.Width / options.Heads)).matmul(keys.transpose(2, 3));
+        var parts = Split(Product(input), 3);
+        var scores = parts[0].mul(1 / Math.Sqrt((double)options.Width / options.Heads)).matmul(parts[1].transpose(2, 3));
         if (options.Causal)
         {
             var tokens = input.shape[1];
@@ -108,10 +109,32 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
     private Tensor Attend(Tensor input, long count)
     {
         using var scope = NewDisposeScope();
-        var (queries, keys, values) = Heads(input, count);
-        var mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, is_casual: options.Causal); // (N, heads, count, d)
-        return Join(input.narrow(1, 0, count), proj.call(mixed.transpose(1, 2).flatten(2)), ls1).MoveToOuterDisposeScope();
+        var whole = count == input.size(1);
+        return Join(whole ? input : input.narrow(1, 0, count), proj.call(Mix(input, count)), ls1).MoveToOuterDisposeScope();
     }
+
+    /// <summary>What each token takes from the others, heads side by side: (N, count, width).</summary>
+    private Tensor Mix(Tensor input, long count)
+    {
+        if (count == input.size(1))
+        {
+            var product = Product(input);
+            if (PackedAttention.Serves(product, options.Heads))
+            {
+                return PackedAttention.Apply(product, options.Heads, options.Causal);
+            }
+
+            var parts = Split(product, 3); // views
+            return Mix(parts[0], parts[1], parts[2]);
+        }
+
+        var x = Normalised(input);
+        var pair = Split(qkv.Part(x, options.Width, 2L * options.Width), 2);
+        return Mix(Split(qkv.Part(x.narrow(1, 0, count), 0, options.Width), 1)[0], pair[0], pair[1]);
+    }
+
+    private Tensor Mix(Tensor queries, Tensor keys, Tensor values) =>
+        nn.functional.scaled_dot_product_attention(queries, keys, values, is_casual: options.Causal).transpose(1, 2).flatten(2);
 
     private Tensor Think(Tensor input)
     {
@@ -119,24 +142,12 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
         return Join(input, fc2.call(nn.functional.gelu(fc1.call(norm2.call(input)))), ls2).MoveToOuterDisposeScope();
     }
 
-    /// <summary>(N, heads, count, d), then twice (N, heads, T, d).</summary>
-    private (Tensor Queries, Tensor Keys, Tensor Values) Heads(Tensor input, long count)
-    {
-        if (input.shape is not [var n, var tokens, var width] || width != options.Width)
-        {
-            throw new ArgumentException($"expected (N, T, {options.Width}), received ({string.Join(", ", input.shape)})", nameof(input));
-        }
+    /// <summary>Queries, keys and values of all heads: (N, T, 3·width).</summary>
+    private Tensor Product(Tensor input) => qkv.call(Normalised(input));
 
-        var x = norm1.call(input);
-        if (count == tokens)
-        {
-            var parts = Split(qkv.call(x), 3); // views of one product
-            return (parts[0], parts[1], parts[2]);
-        }
-
-        var pair = Split(qkv.Part(x, width, 2 * width), 2);
-        return (Split(qkv.Part(x.narrow(1, 0, count), 0, width), 1)[0], pair[0], pair[1]);
-    }
+    private Tensor Normalised(Tensor input) => Aten.Sizes(input) is [_, _, var width] && width == options.Width
+        ? norm1.call(input)
+        : throw new ArgumentException($"expected (N, T, {options.Width}), received ({string.Join(", ", input.shape)})", nameof(input));
 
     private Tensor[] Split(Tensor product, int parts) =>
         product.view(product.size(0), product.size(1), parts, options.Heads, options.Width / options.Heads).permute(2, 0, 3, 1, 4).unbind(0);

@@ -30,15 +30,15 @@ internal sealed unsafe class CpuUpdate : IFlatUpdate
     public CpuUpdate(FlatParameters parameters, IReadOnlyList<FlatTeacher> teachers, IReadOnlyList<torch.Tensor> stateTensors, OptimiserOptions options)
     {
         this.options = options;
-        weights = (float*)Aten.DataPointer(parameters.Values);
-        gradients = (float*)Aten.DataPointer(parameters.Gradients);
+        weights = CpuFloats.Pointer(parameters.Values);
+        gradients = CpuFloats.Pointer(parameters.Gradients);
         state = new float*[stateTensors.Count];
         for (var i = 0; i < state.Length; i++)
         {
-            state[i] = (float*)Aten.DataPointer(stateTensors[i]);
+            state[i] = CpuFloats.Pointer(stateTensors[i]);
         }
 
-        followers = [.. teachers.Select(t => new Follower((float*)Aten.DataPointer(t.Values), t.Start, t.Start + t.Values.numel()))];
+        followers = [.. teachers.Select(t => new Follower(CpuFloats.Pointer(t.Values), t.Start, t.Start + t.Values.numel()))];
         chunks = [.. parameters.Segments.SelectMany(Cut)];
         segments = parameters.Segments;
         rates = new double[segments.Count];

@@ -26,8 +26,11 @@ public static class Diagnostics
     /// </summary>
     public const double CollapsedLossPart = 0.02;
 
-    /// <summary>Mean entropy of assignments, as a part of ln K, above which they are uniform.</summary>
-    public const double UniformEntropy = 0.995;
+    /// <summary>
+    /// Information of assignments about their images (usage entropy less assignment entropy), as a part of ln K, below which all images are assigned
+    /// alike. Trainings of DINO, iBOT and DINOv2 that learn stay above 0.02 from their first step on.
+    /// </summary>
+    public const double UninformedAssignment = 0.005;
 
     /// <summary>Entropy of the mean assignment, as a part of ln K, below which all images go to one prototype.</summary>
     public const double OneEntropy = 0.1;
@@ -144,8 +147,8 @@ public static class Diagnostics
 
     /// <summary>The kind of collapse that one report shows, what is known most exactly first; null for none.</summary>
     private static Verdict? Collapse(in ReportPoint p, in ReportPoint first, LossLevels? levels) =>
-        p.AssignmentEntropy > UniformEntropy ? Verdict.CollapsedUniform
-        : p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
+        p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
+        : p.UsageEntropy - p.AssignmentEntropy < UninformedAssignment ? (p.AssignmentEntropy > 0.5 ? Verdict.CollapsedUniform : Verdict.CollapsedToOne)
         : !(p.Deviation >= CollapsedDeviation) || IsCollapsedLoss(p.Loss, first.Loss, levels) ? Verdict.Collapsed
         : !(p.RankMe >= CollapsedRank) || p.RankMe < CollapsedRankPart * p.Dimensions ? Verdict.CollapsedDimensions
         : null;

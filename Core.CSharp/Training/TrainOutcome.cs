@@ -33,10 +33,10 @@ public enum Verdict
     /// <summary>Embeddings differ, but along few of their dimensions.</summary>
     CollapsedDimensions,
 
-    /// <summary>The teacher assigns every image (nearly) uniformly to all prototypes.</summary>
+    /// <summary>The teacher assigns every image alike, nearer to uniformly over all prototypes than to one.</summary>
     CollapsedUniform,
 
-    /// <summary>The teacher assigns (nearly) all images to one prototype.</summary>
+    /// <summary>The teacher assigns (nearly) all images to one prototype, or to few and all alike.</summary>
     CollapsedToOne,
 
     /// <summary>The loss was not finite.</summary>

@@ -19,6 +19,7 @@ internal static class OurSide
             ["wait"] => TrainingSide.Wait(seconds),
             ["overhead", var method] => OverheadCases.Run(method, seconds),
             ["masked-encoder", var model, var size, var percent] => MaskedSide.Encoder(model, Number(size), Number(percent) / 100.0, seconds),
+            ["kernel", var name, var side] => KernelSide.Run(name, side == KernelSide.Ours, seconds),
             ["masking"] => MaskedSide.Overhead(seconds),
             ["memory"] => TrainingSide.Memory(steps),
             _ => throw new ArgumentException($"No such measurement: {string.Join(' ', words)}."),

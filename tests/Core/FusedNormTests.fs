@@ -11,8 +11,8 @@ let private channelsLast (t: torch.Tensor) =
 let private floats (t: torch.Tensor) =
     t.detach().contiguous().cpu().data<float32>().ToArray()
 
-/// Output, gradients and running statistics of one call, by the fused operation or by torch's separate ones.
-let private results fused (channels: int64) residual relu =
+/// Output, gradients and running statistics of one call on a batch in parts, by the fused operation or by torch's separate ones.
+let private results fused (channels: int64) residual relu chunks =
     torch.manual_seed 1L |> ignore
 
     let images () =
@@ -26,9 +26,19 @@ let private results fused (channels: int64) residual relu =
 
     let y =
         if fused then
-            FusedNorm.Apply(x, (if residual then r else null), weight, bias, mean, variance, 0.1, 1e-5, relu)
+            FusedNorm.Apply(x, (if residual then r else null), weight, bias, mean, variance, 0.1, 1e-5, relu, chunks)
         else
-            let y = torch.nn.functional.batch_norm (x, mean, variance, weight, bias, true, 0.1, 1e-5)
+            let y =
+                torch.cat (
+                    [|
+                        for c in 0 .. chunks - 1 do
+                            let first = 9 * c / chunks
+                            let part = x.narrow (0L, int64 first, int64 (9 * (c + 1) / chunks - first))
+                            torch.nn.functional.batch_norm (part, mean, variance, weight, bias, true, 0.1, 1e-5)
+                    |],
+                    0L
+                )
+
             let y = if residual then y + r else y
             if relu then torch.nn.functional.relu y else y
 
@@ -52,12 +62,15 @@ let tests =
         [
             for channels in [ 2L; 13L; 16L; 48L; 67L ] do
                 for residual in [ false; true ] do
-                    for relu in [ false; true ] do
-                        test $"agrees with torch at {channels} channels, residual {residual}, relu {relu}" {
+                    for relu, chunks in [ false, 1; true, 1; false, 4; true, 4 ] do
+                        test
+                            $"agrees with torch at {channels} channels, residual {residual}, relu {relu}, {chunks} chunks" {
                             use _scope = torch.NewDisposeScope()
 
                             for (name, got), (_, expected) in
-                                List.zip (results true channels residual relu) (results false channels residual relu) do
+                                List.zip
+                                    (results true channels residual relu chunks)
+                                    (results false channels residual relu chunks) do
                                 let largest = expected |> Array.fold (fun m v -> max m (abs v)) 1e-3f
 
                                 for g, e in Array.zip got expected do
@@ -70,9 +83,9 @@ let tests =
 
                 try
                     torch.set_num_threads 1
-                    let one = results true 48L true true
+                    let one = results true 48L true true 4
                     torch.set_num_threads 3
-                    Expect.equal (results true 48L true true) one "bit for bit"
+                    Expect.equal (results true 48L true true 4) one "bit for bit"
                 finally
                     torch.set_num_threads threads
             }
@@ -95,7 +108,7 @@ let tests =
 
                 for _ in 1..3 do
                     use _scope = torch.NewDisposeScope()
-                    results true 16L true true |> ignore
+                    results true 16L true true 1 |> ignore
 
                 Expect.equal torch.Tensor.TotalCount before "live tensors"
             }

@@ -5,6 +5,7 @@ open Expecto
 open TorchSharp
 open SslResearch.Core.Losses
 open SslResearch.Core.Methods
+open SslResearch.Core.Models.Layers
 open SslResearch.Core.Models
 open SslResearch.Core.Runtime
 open SslResearch.Core.Views
@@ -93,10 +94,19 @@ let private mocoTests =
             let shuffled = inOrder |> List.map (List.map (fun i -> int64 order[int i]))
             let before = (state method "queue").clone()
 
+            let split chunks =
+                for struct (_, network) in method.Trained do
+                    NormLayer.Split(network, chunks)
+
+                for teacher in method.Teachers do
+                    NormLayer.Split(teacher.Teacher, chunks)
+
             let expected, keys =
                 use frozen = torch.no_grad ()
+                split 1
                 let q = byChunks query (views.First()) inOrder
                 let k = byChunks key (views.Second()) shuffled
+                split 3
                 InfoNce.Queue(q, k, before, 0.2), unit k
 
             let output = forward method views 7L

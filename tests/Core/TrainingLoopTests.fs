@@ -466,7 +466,11 @@ let private diagnostics =
                         Verdict.Collapsed, ReportPoint(0L, 0, 0.019, 0.1, 0.9, 20., 0.4, 0.95)
                         Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 5., 0.4, 0.95, 160.)
                         Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.9999, 1.)
+                        Verdict.CollapsedUniform, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.98, 0.984)
+                        Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.98, 0.986)
                         Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.001, 0.002)
+                        Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.05, 0.09)
+                        Verdict.CollapsedToOne, ReportPoint(0L, 0, 1., 0.1, 0.9, 20., 0.3, 0.303)
                         Verdict.Learned, ReportPoint(0L, 0, 1., 0.1, 0.9, 20.)
                         Verdict.AtChance, ReportPoint(0L, 0, 4.99, 0.1, 0.9, 20.)
                     ]

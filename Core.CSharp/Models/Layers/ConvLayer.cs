@@ -29,7 +29,9 @@ public sealed class ConvLayer : nn.Module<Tensor, Tensor>, IInitialised
     }
 
     /// <summary>(N, in, H, W) in channels-last order to (N, out, H', W').</summary>
-    public override Tensor forward(Tensor input) => nn.functional.conv2d(input, weight, strides: strides, padding: paddings);
+    public override Tensor forward(Tensor input) => Convolution.Serves(input, weight)
+        ? Convolution.Apply(input, weight, (int)strides[0], (int)paddings[0])
+        : nn.functional.conv2d(input, weight, strides: strides, padding: paddings);
 
     /// <inheritdoc/>
     public InitialValue Initial(string parameter, Tensor value) =>

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using SslResearch.Core.Runtime;
 using TorchSharp;
+using static SslResearch.Core.Runtime.CpuFloats;
 using static TorchSharp.torch;
 
 namespace SslResearch.Core.Models.Layers;
@@ -14,7 +15,7 @@ public static unsafe class FusedNorm
     /// <summary>True if <see cref="Apply"/> serves this input: float32 on the CPU with channels innermost in memory.</summary>
     /// <param name="x">(N, C, H, W).</param>
     public static bool Serves(Tensor x) =>
-        x.dtype == ScalarType.Float32 && x.device_type == DeviceType.CPU && x.dim() == 4 && x.size(1) > 1 && IsChannelsLast(x);
+        CpuFloats.Holds(x) && x.dim() == 4 && x.size(1) > 1 && ChannelsLast.Is(x);
 
     /// <summary>Normalises by the batch and updates the running statistics as torch.nn.BatchNorm2d does.</summary>
     /// <param name="x">(N, C, H, W) float32, channels-last, as <see cref="Serves"/> tells.</param>
@@ -26,8 +27,9 @@ public static unsafe class FusedNorm
     /// <param name="momentum">Weight of the new batch.</param>
     /// <param name="epsilon">ε.</param>
     /// <param name="relu">Whether ReLU follows.</param>
+    /// <param name="chunks">Parts of the batch, equal but for one image, that are normalised each by itself; running statistics are updated by each in turn.</param>
     /// <returns>(N, C, H, W) float32, channels-last.</returns>
-    public static Tensor Apply(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor runningMean, Tensor runningVariance, double momentum, double epsilon, bool relu)
+    public static Tensor Apply(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor runningMean, Tensor runningVariance, double momentum, double epsilon, bool relu, int chunks = 1)
     {
         if (!Serves(x))
         {
@@ -38,7 +40,7 @@ public static unsafe class FusedNorm
         Tensor y, statistics;
         using (no_grad())
         {
-            (y, statistics) = Forward(x, residual, weight, bias, new Settings(runningMean, runningVariance, momentum, epsilon, relu));
+            (y, statistics) = Forward(x, residual, weight, bias, new Settings(runningMean, runningVariance, momentum, epsilon, relu, chunks));
         }
 
         return CustomBackward.Attach(
@@ -48,29 +50,15 @@ public static unsafe class FusedNorm
             Backward).MoveToOuterDisposeScope();
     }
 
-    private static bool IsChannelsLast(Tensor x)
-    {
-        var shape = Aten.Sizes(x);
-        var strides = Aten.Strides(x);
-        return strides[1] == 1 && strides[3] == shape[1] && strides[2] == shape[1] * shape[3] && strides[0] == shape[1] * shape[2] * shape[3];
-    }
-
-    private static Tensor ChannelsLast(Tensor x) => IsChannelsLast(x) ? x : x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2);
-
-    private static float* Data(Tensor t) => (float*)Aten.DataPointer(t);
-
     private static (Tensor Y, Tensor Statistics) Forward(Tensor x, Tensor? residual, Tensor weight, Tensor bias, in Settings settings)
     {
         var channels = (int)x.size(1);
-        var rows = (int)(x.numel() / channels);
         var y = empty_like(x);
-        var statistics = empty(2, channels); // mean, 1/deviation
-        var mean = Data(statistics);
-        var inverse = mean + channels;
-        var gamma = Data(weight);
-        var beta = Data(bias);
-        var runningMean = Data(settings.RunningMean);
-        var runningVariance = Data(settings.RunningVariance);
+        var statistics = empty(settings.Chunks, 2, channels); // mean, 1/deviation
+        var gamma = Pointer(weight);
+        var beta = Pointer(bias);
+        var runningMean = Pointer(settings.RunningMean);
+        var runningVariance = Pointer(settings.RunningVariance);
         var scratch = (double*)NativeMemory.Alloc((nuint)(3 * channels), sizeof(double));
         try
         {
@@ -78,21 +66,27 @@ public static unsafe class FusedNorm
             var variance = scratch + channels;
             var scale = (float*)(scratch + (2 * channels));
             var shift = scale + channels;
-            NormKernels.Statistics(Data(x), rows, channels, exactMean, variance);
-            for (var c = 0; c < channels; c++)
+            var addend = residual is null ? null : ChannelsLast.Of(residual);
+            for (var chunk = 0; chunk < settings.Chunks; chunk++)
             {
-                var deviation = 1 / Math.Sqrt(variance[c] + settings.Epsilon);
-                mean[c] = (float)exactMean[c];
-                inverse[c] = (float)deviation;
-                scale[c] = (float)(gamma[c] * deviation);
-                shift[c] = (float)(beta[c] - (exactMean[c] * gamma[c] * deviation));
-                var unbiased = rows > 1 ? variance[c] * rows / (rows - 1) : variance[c];
-                runningMean[c] = (float)(((1 - settings.Momentum) * runningMean[c]) + (settings.Momentum * exactMean[c]));
-                runningVariance[c] = (float)(((1 - settings.Momentum) * runningVariance[c]) + (settings.Momentum * unbiased));
-            }
+                var (first, rows) = Rows(x, chunk, settings.Chunks);
+                var mean = Pointer(statistics) + (2 * chunk * channels);
+                var inverse = mean + channels;
+                NormKernels.Statistics(Pointer(x) + first, rows, channels, exactMean, variance);
+                for (var c = 0; c < channels; c++)
+                {
+                    var deviation = 1 / Math.Sqrt(variance[c] + settings.Epsilon);
+                    mean[c] = (float)exactMean[c];
+                    inverse[c] = (float)deviation;
+                    scale[c] = (float)(gamma[c] * deviation);
+                    shift[c] = (float)(beta[c] - (exactMean[c] * gamma[c] * deviation));
+                    var unbiased = rows > 1 ? variance[c] * rows / (rows - 1) : variance[c];
+                    runningMean[c] = (float)(((1 - settings.Momentum) * runningMean[c]) + (settings.Momentum * exactMean[c]));
+                    runningVariance[c] = (float)(((1 - settings.Momentum) * runningVariance[c]) + (settings.Momentum * unbiased));
+                }
 
-            var addend = residual is null ? null : ChannelsLast(residual);
-            NormKernels.Apply(Data(x), addend is null ? null : Data(addend), Data(y), rows, channels, scale, shift, settings.Relu);
+                NormKernels.Apply(Pointer(x) + first, addend is null ? null : Pointer(addend) + first, Pointer(y) + first, rows, channels, scale, shift, settings.Relu);
+            }
         }
         finally
         {
@@ -108,16 +102,13 @@ public static unsafe class FusedNorm
         var relu = saved.Length > 3;
         var residual = gradients.Length > 3;
         var channels = (int)x.size(1);
-        var rows = (int)(x.numel() / channels);
-        var g = ChannelsLast(gradient);
+        var chunks = (int)statistics.size(0);
+        var g = ChannelsLast.Of(gradient);
         var dx = empty_like(x);
-        var dWeight = empty(channels);
-        var dBias = empty(channels);
+        var dWeight = zeros(channels);
+        var dBias = zeros(channels);
         var masked = residual && relu ? empty_like(x) : null;
-        var mean = Data(statistics);
-        var inverse = mean + channels;
-        var gamma = Data(weight);
-        var y = relu ? Data(saved[3]) : null;
+        var gamma = Pointer(weight);
         var scratch = (double*)NativeMemory.Alloc((nuint)(4 * channels), sizeof(double));
         try
         {
@@ -126,24 +117,32 @@ public static unsafe class FusedNorm
             var a = (float*)(scratch + (2 * channels));
             var b = a + channels;
             var c = b + channels;
-            NormKernels.GradientSums(Data(g), y, Data(x), masked is null ? null : Data(masked), rows, channels, mean, sums, products);
-            var dGamma = Data(dWeight);
-            var dBeta = Data(dBias);
-            for (var i = 0; i < channels; i++)
+            var dGamma = Pointer(dWeight);
+            var dBeta = Pointer(dBias);
+            for (var chunk = 0; chunk < chunks; chunk++)
             {
-                double deviation = inverse[i];
-                dBeta[i] = (float)sums[i];
-                dGamma[i] = (float)(products[i] * deviation);
-                // dx = γ/σ · (g − mean(g) − x̂·mean(g·x̂)), written as a·g + b·x + c.
-                var slope = gamma[i] * deviation;
-                var along = slope * products[i] / rows * deviation * deviation;
-                a[i] = (float)slope;
-                b[i] = (float)-along;
-                c[i] = (float)((along * mean[i]) - (slope * sums[i] / rows));
-            }
+                var (first, rows) = Rows(x, chunk, chunks);
+                var mean = Pointer(statistics) + (2 * chunk * channels);
+                var inverse = mean + channels;
+                var y = relu ? Pointer(saved[3]) + first : null;
+                var kept = masked is null ? null : Pointer(masked) + first;
+                NormKernels.GradientSums(Pointer(g) + first, y, Pointer(x) + first, kept, rows, channels, mean, sums, products);
+                for (var i = 0; i < channels; i++)
+                {
+                    double deviation = inverse[i];
+                    dBeta[i] += (float)sums[i];
+                    dGamma[i] += (float)(products[i] * deviation);
+                    // dx = γ/σ · (g − mean(g) − x̂·mean(g·x̂)), written as a·g + b·x + c.
+                    var slope = gamma[i] * deviation;
+                    var along = slope * products[i] / rows * deviation * deviation;
+                    a[i] = (float)slope;
+                    b[i] = (float)-along;
+                    c[i] = (float)((along * mean[i]) - (slope * sums[i] / rows));
+                }
 
-            // The masked gradient, where it was written, saves reading y again.
-            NormKernels.GradientInput(masked is null ? Data(g) : Data(masked), masked is null ? y : null, Data(x), Data(dx), rows, channels, a, b, c);
+                // The masked gradient, where it was written, saves reading y again.
+                NormKernels.GradientInput(kept == null ? Pointer(g) + first : kept, kept == null ? y : null, Pointer(x) + first, Pointer(dx) + first, rows, channels, a, b, c);
+            }
         }
         finally
         {
@@ -157,5 +156,13 @@ public static unsafe class FusedNorm
         }
     }
 
-    private readonly record struct Settings(Tensor RunningMean, Tensor RunningVariance, double Momentum, double Epsilon, bool Relu);
+    /// <summary>Offset of a chunk's first element, and its number of positions.</summary>
+    private static (long First, int Rows) Rows(Tensor x, int chunk, int chunks)
+    {
+        var (images, positions) = (x.size(0), x.size(2) * x.size(3));
+        var (from, to) = (NormLayer.Start(images, chunk, chunks), NormLayer.Start(images, chunk + 1, chunks));
+        return (from * positions * x.size(1), checked((int)((to - from) * positions)));
+    }
+
+    private readonly record struct Settings(Tensor RunningMean, Tensor RunningVariance, double Momentum, double Epsilon, bool Relu, int Chunks);
 }

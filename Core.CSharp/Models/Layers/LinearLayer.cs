@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -35,12 +36,12 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
 
     /// <summary>(N, in) to (N, out).</summary>
     public override Tensor forward(Tensor input) => input.size(-1) == inputs
-        ? nn.functional.linear(input, weight, bias!)
+        ? MatrixProduct.Linear(input, weight, bias)
         : throw new ArgumentException($"expected (N, {inputs}), received ({string.Join(", ", input.shape)})", nameof(input));
 
     /// <summary>The outputs from <paramref name="from"/> on, <paramref name="count"/> of them.</summary>
     internal Tensor Part(Tensor input, long from, long count) =>
-        nn.functional.linear(input, weight.narrow(0, from, count), bias?.narrow(0, from, count)!);
+        MatrixProduct.Linear(input, weight.narrow(0, from, count), bias?.narrow(0, from, count));
 
     /// <inheritdoc/>
     public InitialValue Initial(string parameter, Tensor value) => (deviation, parameter) switch

@@ -17,6 +17,7 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
     private static readonly Scalar One = 1;
 
     private readonly bool relu;
+    private int chunks = 1;
     private Parameter? weight;
     private Parameter? bias;
     private Tensor running_mean;
@@ -49,21 +50,63 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
         register_buffer(nameof(num_batches_tracked), num_batches_tracked, true);
     }
 
+    /// <summary>
+    /// From here on, every layer of a network normalises a training batch in parts, each by its own statistics, as several devices would; sizes of
+    /// parts differ by one image at most, and each part updates the running statistics in turn.
+    /// </summary>
+    public static void Split(nn.Module network, int chunks)
+    {
+        foreach (var layer in network.modules().Append(network).OfType<NormLayer>())
+        {
+            layer.chunks = chunks;
+        }
+    }
+
+    /// <summary>First image of a part.</summary>
+    internal static long Start(long images, int chunk, int chunks) => images * chunk / chunks;
+
     /// <summary>Same shape as the input; batch statistics in training mode, running ones in evaluation mode.</summary>
     public override Tensor forward(Tensor input) => forward(input, null);
 
     /// <summary>The same with <paramref name="residual"/>, of the input's shape, added before the ReLU.</summary>
     public Tensor forward(Tensor input, Tensor? residual)
     {
-        if (training)
+        if (!training)
         {
-            num_batches_tracked.add_(One, One);
-            if (weight is not null && bias is not null && FusedNorm.Serves(input))
-            {
-                return FusedNorm.Apply(input, residual, weight, bias, running_mean, running_var, Momentum, Epsilon, relu);
-            }
+            return Normalised(input, residual);
         }
 
+        var images = input.size(0);
+        if (chunks > 1 && images < 2L * chunks)
+        {
+            throw new ArgumentException(
+                $"A batch of {images} images does not fill {chunks} chunks of at least 2: take a larger batch or fewer splits of the batch norm.", nameof(input));
+        }
+
+        num_batches_tracked.add_(One, One);
+        if (weight is not null && bias is not null && FusedNorm.Serves(input))
+        {
+            return FusedNorm.Apply(input, residual, weight, bias, running_mean, running_var, Momentum, Epsilon, relu, chunks);
+        }
+
+        if (chunks == 1)
+        {
+            return Normalised(input, residual);
+        }
+
+        using var scope = NewDisposeScope();
+        var parts = new Tensor[chunks];
+        for (var c = 0; c < chunks; c++)
+        {
+            var (first, count) = (Start(images, c, chunks), Start(images, c + 1, chunks) - Start(images, c, chunks));
+            parts[c] = Normalised(input.narrow(0, first, count), residual?.narrow(0, first, count));
+        }
+
+        return cat(parts, 0).MoveToOuterDisposeScope();
+    }
+
+    private Tensor Normalised(Tensor input, Tensor? residual)
+    {
         var output = nn.functional.batch_norm(input, running_mean, running_var, weight!, bias!, training, Momentum, Epsilon);
         if (residual is not null)
         {

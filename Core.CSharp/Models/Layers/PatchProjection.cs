@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -36,7 +37,7 @@ public sealed class PatchProjection : nn.Module<Tensor, Tensor>, IInitialised
         var patches = input.reshape(n, channels, rows, patch, columns, patch)
             .permute(0, 2, 4, 1, 3, 5) // (N, h, w, C, p, p)
             .reshape(n, rows * columns, channels * patch * patch);
-        return nn.functional.linear(patches, weight.flatten(1), bias).MoveToOuterDisposeScope();
+        return MatrixProduct.Linear(patches, weight.flatten(1), bias).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
