@@ -70,11 +70,18 @@ public static unsafe class MatrixProduct
     private static void Backward(Tensor gradient, ReadOnlySpan<Tensor> saved, Span<Tensor?> gradients)
     {
         var (x, weight) = (saved[0], saved[1]);
-        var toX = empty(x.size(0), x.size(1));
-        Multiply(gradient, weight.t(), toX, null);
-        var toWeight = empty(weight.size(0), weight.size(1));
-        Multiply(gradient.t(), x.t(), toWeight, null);
-        (gradients[0], gradients[1]) = (toX, toWeight);
+        if (x.requires_grad)
+        {
+            gradients[0] = empty(x.size(0), x.size(1));
+            Multiply(gradient, weight.t(), gradients[0]!, null);
+        }
+
+        if (weight.requires_grad)
+        {
+            gradients[1] = empty(weight.size(0), weight.size(1));
+            Multiply(gradient.t(), x.t(), gradients[1]!, null);
+        }
+
         if (gradients.Length > 2)
         {
             gradients[2] = gradient.sum([0L]);

@@ -12,6 +12,9 @@ namespace SslResearch.Core.Models.Layers;
 /// </summary>
 public static unsafe class FusedNorm
 {
+    // Rows of what is kept for the backward pass.
+    private const int Kept = 4;
+
     /// <summary>True if <see cref="Apply"/> serves this input: float32 on the CPU with channels innermost in memory.</summary>
     /// <param name="x">(N, C, H, W).</param>
     public static bool Serves(Tensor x) =>
@@ -46,32 +49,32 @@ public static unsafe class FusedNorm
         return CustomBackward.Attach(
             residual is null ? [x, weight, bias] : [x, weight, bias, residual],
             y,
-            relu ? [x, weight, statistics, y] : [x, weight, statistics],
-            Backward).MoveToOuterDisposeScope();
+            relu && residual is not null ? [x, weight, statistics, y] : [x, weight, statistics],
+            (gradient, saved, gradients) => Backward(gradient, saved, relu, gradients)).MoveToOuterDisposeScope();
     }
 
     private static (Tensor Y, Tensor Statistics) Forward(Tensor x, Tensor? residual, Tensor weight, Tensor bias, in Settings settings)
     {
         var channels = (int)x.size(1);
         var y = empty_like(x);
-        var statistics = empty(settings.Chunks, 2, channels); // mean, 1/deviation
+        var statistics = empty(settings.Chunks, Kept, channels); // mean, 1/deviation, scale, shift
         var gamma = Pointer(weight);
         var beta = Pointer(bias);
         var runningMean = Pointer(settings.RunningMean);
         var runningVariance = Pointer(settings.RunningVariance);
-        var scratch = (double*)NativeMemory.Alloc((nuint)(3 * channels), sizeof(double));
+        var scratch = (double*)NativeMemory.Alloc((nuint)(2 * channels), sizeof(double));
         try
         {
             var exactMean = scratch;
             var variance = scratch + channels;
-            var scale = (float*)(scratch + (2 * channels));
-            var shift = scale + channels;
             var addend = residual is null ? null : ChannelsLast.Of(residual);
             for (var chunk = 0; chunk < settings.Chunks; chunk++)
             {
                 var (first, rows) = Rows(x, chunk, settings.Chunks);
-                var mean = Pointer(statistics) + (2 * chunk * channels);
+                var mean = Pointer(statistics) + (Kept * chunk * channels);
                 var inverse = mean + channels;
+                var scale = inverse + channels;
+                var shift = scale + channels;
                 NormKernels.Statistics(Pointer(x) + first, rows, channels, exactMean, variance);
                 for (var c = 0; c < channels; c++)
                 {
@@ -96,10 +99,9 @@ public static unsafe class FusedNorm
         return (y, statistics);
     }
 
-    private static void Backward(Tensor gradient, ReadOnlySpan<Tensor> saved, Span<Tensor?> gradients)
+    private static void Backward(Tensor gradient, ReadOnlySpan<Tensor> saved, bool relu, Span<Tensor?> gradients)
     {
         var (x, weight, statistics) = (saved[0], saved[1], saved[2]);
-        var relu = saved.Length > 3;
         var residual = gradients.Length > 3;
         var channels = (int)x.size(1);
         var chunks = (int)statistics.size(0);
@@ -122,11 +124,12 @@ public static unsafe class FusedNorm
             for (var chunk = 0; chunk < chunks; chunk++)
             {
                 var (first, rows) = Rows(x, chunk, chunks);
-                var mean = Pointer(statistics) + (2 * chunk * channels);
+                var mean = Pointer(statistics) + (Kept * chunk * channels);
                 var inverse = mean + channels;
-                var y = relu ? Pointer(saved[3]) + first : null;
-                var kept = masked is null ? null : Pointer(masked) + first;
-                NormKernels.GradientSums(Pointer(g) + first, y, Pointer(x) + first, kept, rows, channels, mean, sums, products);
+                var mask = !relu ? default
+                    : masked is null ? new NormKernels.ReluMask { Scale = inverse + channels, Shift = inverse + (2 * channels) }
+                    : new NormKernels.ReluMask { Y = Pointer(saved[3]) + first, Masked = Pointer(masked) + first };
+                NormKernels.GradientSums(Pointer(g) + first, mask, Pointer(x) + first, rows, channels, mean, sums, products);
                 for (var i = 0; i < channels; i++)
                 {
                     double deviation = inverse[i];
@@ -140,8 +143,7 @@ public static unsafe class FusedNorm
                     c[i] = (float)((along * mean[i]) - (slope * sums[i] / rows));
                 }
 
-                // The masked gradient, where it was written, saves reading y again.
-                NormKernels.GradientInput(kept == null ? Pointer(g) + first : kept, kept == null ? y : null, Pointer(x) + first, Pointer(dx) + first, rows, channels, a, b, c);
+                NormKernels.GradientInput(Pointer(g) + first, mask, Pointer(x) + first, Pointer(dx) + first, rows, channels, a, b, c);
             }
         }
         finally

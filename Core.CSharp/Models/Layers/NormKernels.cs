@@ -18,6 +18,18 @@ internal static unsafe class NormKernels
 
     private static readonly int Lanes = Vector512<float>.Count;
 
+    private enum Mask
+    {
+        Nothing,
+        Output,
+        Input,
+    }
+
+    private interface IMask
+    {
+        static abstract Mask By { get; }
+    }
+
     private interface ISwitch
     {
         static abstract bool On { get; }
@@ -66,36 +78,44 @@ internal static unsafe class NormKernels
     }
 
     /// <summary>
-    /// Per channel Σg and Σg·(x−mean). Where <paramref name="y"/> is given, g is first masked by y &gt; 0; where <paramref name="masked"/>
-    /// is given too, the masked gradient is written there.
+    /// Per channel Σg and Σg·(x−mean), g masked first where ReLU followed: by y &gt; 0, the masked gradient being written; or, where there was no
+    /// residual, by what y was made of.
     /// </summary>
-    public static void GradientSums(float* gradient, float* y, float* x, float* masked, int rows, int channels, float* mean, double* sums, double* products)
+    /// <param name="gradient">g.</param>
+    /// <param name="relu">How it is masked.</param>
+    /// <param name="x">The input.</param>
+    /// <param name="rows">Positions.</param>
+    /// <param name="channels">Of each.</param>
+    /// <param name="mean">Per channel.</param>
+    /// <param name="sums">Receives Σg.</param>
+    /// <param name="products">Receives Σg·(x−mean).</param>
+    public static void GradientSums(float* gradient, in ReluMask relu, float* x, int rows, int channels, float* mean, double* sums, double* products)
     {
-        if (y == null)
+        if (relu.Y != null)
         {
-            Sum(new Gradients<Off, Off> { G = gradient, X = x, Mean = mean, Channels = channels }, rows, channels, sums, products);
+            Sum(new Gradients<ByOutput> { G = gradient, Relu = relu, X = x, Mean = mean, Channels = channels }, rows, channels, sums, products);
         }
-        else if (masked == null)
+        else if (relu.Scale != null)
         {
-            Sum(new Gradients<On, Off> { G = gradient, Y = y, X = x, Mean = mean, Channels = channels }, rows, channels, sums, products);
+            Sum(new Gradients<ByInput> { G = gradient, Relu = relu, X = x, Mean = mean, Channels = channels }, rows, channels, sums, products);
         }
         else
         {
-            Sum(new Gradients<On, On> { G = gradient, Y = y, X = x, Masked = masked, Mean = mean, Channels = channels }, rows, channels, sums, products);
+            Sum(new Gradients<Unmasked> { G = gradient, Relu = relu, X = x, Mean = mean, Channels = channels }, rows, channels, sums, products);
         }
     }
 
-    /// <summary>dx = a·g + b·x + c per channel, g masked by y &gt; 0 where y is given.</summary>
-    public static void GradientInput(float* gradient, float* y, float* x, float* dx, int rows, int channels, float* a, float* b, float* c)
+    /// <summary>dx = a·g + b·x + c per channel; g is masked as before, or was written masked.</summary>
+    public static void GradientInput(float* gradient, in ReluMask relu, float* x, float* dx, int rows, int channels, float* a, float* b, float* c)
     {
-        if (y == null)
+        if (relu.Y == null && relu.Scale != null)
         {
-            var kernel = new GradientInputKernel<Off> { G = gradient, X = x, Dx = dx, Rows = rows, Channels = channels, A = a, B = b, C = c };
+            var kernel = new GradientInputKernel<ByInput> { G = gradient, Relu = relu, X = x, Dx = dx, Rows = rows, Channels = channels, A = a, B = b, C = c };
             NativeParallel.For(ref kernel, Blocks);
         }
         else
         {
-            var kernel = new GradientInputKernel<On> { G = gradient, Y = y, X = x, Dx = dx, Rows = rows, Channels = channels, A = a, B = b, C = c };
+            var kernel = new GradientInputKernel<Unmasked> { G = relu.Y == null ? gradient : relu.Masked, X = x, Dx = dx, Rows = rows, Channels = channels, A = a, B = b, C = c };
             NativeParallel.For(ref kernel, Blocks);
         }
     }
@@ -136,6 +156,37 @@ internal static unsafe class NormKernels
 
     private static Vector512<float> Positive(Vector512<float> condition, Vector512<float> value) =>
         Vector512.ConditionalSelect(Vector512.GreaterThan(condition, Vector512<float>.Zero), value, Vector512<float>.Zero);
+
+    /// <summary>What tells where a ReLU let the gradient pass; nothing set: everywhere.</summary>
+    public struct ReluMask
+    {
+        /// <summary>The output; with it, <see cref="Masked"/>.</summary>
+        public float* Y;
+
+        /// <summary>Receives the masked gradient.</summary>
+        public float* Masked;
+
+        /// <summary>Without a residual: y was scale·x + shift.</summary>
+        public float* Scale;
+
+        /// <summary>See <see cref="Scale"/>.</summary>
+        public float* Shift;
+    }
+
+    private struct Unmasked : IMask
+    {
+        static Mask IMask.By => Mask.Nothing;
+    }
+
+    private struct ByOutput : IMask
+    {
+        static Mask IMask.By => Mask.Output;
+    }
+
+    private struct ByInput : IMask
+    {
+        static Mask IMask.By => Mask.Input;
+    }
 
     private struct On : ISwitch
     {
@@ -206,14 +257,12 @@ internal static unsafe class NormKernels
         }
     }
 
-    private struct Gradients<TMask, TWrite> : IColumnSums
-        where TMask : struct, ISwitch
-        where TWrite : struct, ISwitch
+    private struct Gradients<TMask> : IColumnSums
+        where TMask : struct, IMask
     {
         public float* G;
-        public float* Y;
+        public ReluMask Relu;
         public float* X;
-        public float* Masked;
         public float* Mean;
         public int Channels;
 
@@ -226,27 +275,31 @@ internal static unsafe class NormKernels
                 for (; c <= Channels - Lanes; c += Lanes)
                 {
                     var g = Vector512.Load(G + at + c);
-                    if (TMask.On)
+                    var x = Vector512.Load(X + at + c);
+                    if (TMask.By == Mask.Output)
                     {
-                        g = Positive(Vector512.Load(Y + at + c), g);
+                        g = Positive(Vector512.Load(Relu.Y + at + c), g);
+                        g.Store(Relu.Masked + at + c);
                     }
-
-                    if (TWrite.On)
+                    else if (TMask.By == Mask.Input)
                     {
-                        g.Store(Masked + at + c);
+                        g = Positive(Vector512.FusedMultiplyAdd(x, Vector512.Load(Relu.Scale + c), Vector512.Load(Relu.Shift + c)), g);
                     }
 
                     (Vector512.Load(first + c) + g).Store(first + c);
-                    var centred = Vector512.Load(X + at + c) - Vector512.Load(Mean + c);
-                    Vector512.FusedMultiplyAdd(g, centred, Vector512.Load(second + c)).Store(second + c);
+                    Vector512.FusedMultiplyAdd(g, x - Vector512.Load(Mean + c), Vector512.Load(second + c)).Store(second + c);
                 }
 
                 for (; c < Channels; c++)
                 {
-                    var g = !TMask.On || Y[at + c] > 0 ? G[at + c] : 0f;
-                    if (TWrite.On)
+                    var g = G[at + c];
+                    if (TMask.By == Mask.Output)
                     {
-                        Masked[at + c] = g;
+                        g = Relu.Masked[at + c] = Relu.Y[at + c] > 0 ? g : 0f;
+                    }
+                    else if (TMask.By == Mask.Input)
+                    {
+                        g = MathF.FusedMultiplyAdd(X[at + c], Relu.Scale[c], Relu.Shift[c]) > 0 ? g : 0f;
                     }
 
                     first[c] += g;
@@ -302,10 +355,10 @@ internal static unsafe class NormKernels
     }
 
     private struct GradientInputKernel<TMask> : IRangeKernel
-        where TMask : struct, ISwitch
+        where TMask : struct, IMask
     {
         public float* G;
-        public float* Y;
+        public ReluMask Relu;
         public float* X;
         public float* Dx;
         public int Rows;
@@ -324,18 +377,19 @@ internal static unsafe class NormKernels
                 for (; c <= Channels - Lanes; c += Lanes)
                 {
                     var g = Vector512.Load(G + at + c);
-                    if (TMask.On)
+                    var x = Vector512.Load(X + at + c);
+                    if (TMask.By == Mask.Input)
                     {
-                        g = Positive(Vector512.Load(Y + at + c), g);
+                        g = Positive(Vector512.FusedMultiplyAdd(x, Vector512.Load(Relu.Scale + c), Vector512.Load(Relu.Shift + c)), g);
                     }
 
-                    var rest = Vector512.FusedMultiplyAdd(Vector512.Load(X + at + c), Vector512.Load(B + c), Vector512.Load(C + c));
+                    var rest = Vector512.FusedMultiplyAdd(x, Vector512.Load(B + c), Vector512.Load(C + c));
                     Vector512.FusedMultiplyAdd(g, Vector512.Load(A + c), rest).Store(Dx + at + c);
                 }
 
                 for (; c < Channels; c++)
                 {
-                    var g = !TMask.On || Y[at + c] > 0 ? G[at + c] : 0f;
+                    var g = TMask.By != Mask.Input || MathF.FusedMultiplyAdd(X[at + c], Relu.Scale[c], Relu.Shift[c]) > 0 ? G[at + c] : 0f;
                     Dx[at + c] = MathF.FusedMultiplyAdd(g, A[c], MathF.FusedMultiplyAdd(X[at + c], B[c], C[c]));
                 }
             }
