@@ -105,14 +105,12 @@ public sealed class Moco : ISslMethod<TwoViews>
         keysOfStep?.Dispose();
         using var scope = torch.NewDisposeScope();
         var (first, second) = (views.First(), views.Second());
-        var z = HeadedPass.Run(Encoder, projector, first); // (N, p)
-        var keys = Keys(second, context, 1); // (N, p)
-        if (options.Symmetric)
-        {
-            z = torch.cat([z, HeadedPass.Run(Encoder, projector, second)], 0); // (2N, p)
-            keys = torch.cat([keys, Keys(first, context, 0)], 0); // (2N, p)
-        }
 
+        // Keys first: what the backward pass begins with is then still in the cache.
+        var keys = Keys(second, context, 1); // (N, p)
+        keys = options.Symmetric ? torch.cat([keys, Keys(first, context, 0)], 0) : keys; // or (2N, p)
+        var z = HeadedPass.Run(Encoder, projector, first); // (N, p)
+        z = options.Symmetric ? torch.cat([z, HeadedPass.Run(Encoder, projector, second)], 0) : z; // or (2N, p)
         var loss = InfoNce.Queue(z, keys, queue.Rows, options.Temperature);
         keysOfStep = keys.MoveToOuterDisposeScope();
         return new StepOutput(loss.MoveToOuterDisposeScope(), z.detach().MoveToOuterDisposeScope());
