@@ -97,6 +97,18 @@ internal static unsafe class VectorMath
         }
     }
 
+    /// <summary>One vector.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* c, Vector512<float> x) => x.Store(c);
+
+    /// <summary>Two vectors side by side.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* c, Vector512<float> x, Vector512<float> y)
+    {
+        x.Store(c);
+        y.Store(c + Lanes);
+    }
+
     /// <summary>All bits in the first <paramref name="count"/> lanes.</summary>
     private static Vector512<float> First(int count) =>
         Vector512.LessThan(Vector512.Create(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), Vector512.Create(count)).AsSingle();
@@ -236,16 +248,6 @@ internal static unsafe class VectorMath
         Store(c + inC.Second, s10);
         Store(c + inC.Third, s20);
         Store(c + inC.Fourth, s30);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(float* c, Vector512<float> x) => x.Store(c);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(float* c, Vector512<float> x, Vector512<float> y)
-    {
-        x.Store(c);
-        y.Store(c + Lanes);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

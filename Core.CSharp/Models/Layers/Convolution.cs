@@ -46,7 +46,7 @@ public static unsafe class Convolution
             var packed = VectorMath.Allocate(shape.Area * shape.Inputs * shape.Outputs);
             var packing = ConvolutionKernels.Packed.Forward(shape, Pointer(weight), packed);
             NativeParallel.For(ref packing, packing.Items);
-            var kernel = new ConvolutionKernels.Forward { Shape = shape, X = Pointer(x), Weight = packed, Y = Pointer(y) };
+            var kernel = new ConvolutionKernels.Pass { Shape = shape, Source = Pointer(x), Weight = packed, Target = Pointer(y) };
             NativeParallel.For(ref kernel, shape.Groups);
             NativeMemory.AlignedFree(packed);
         }
@@ -68,7 +68,7 @@ public static unsafe class Convolution
             var packed = VectorMath.Allocate(shape.Area * shape.Inputs * shape.Outputs);
             var packing = ConvolutionKernels.Packed.Backward(shape, Pointer(weight), packed);
             NativeParallel.For(ref packing, packing.Items);
-            var toInput = new ConvolutionKernels.ToInput { Shape = shape, Gradient = Pointer(g), Weight = packed, Dx = Pointer(dx) };
+            var toInput = new ConvolutionKernels.Pass { Shape = shape, Source = Pointer(g), Weight = packed, Target = Pointer(dx), TowardsInput = true };
             NativeParallel.For(ref toInput, shape.Groups);
             NativeMemory.AlignedFree(packed);
             gradients[0] = dx;

@@ -86,13 +86,14 @@ internal static unsafe class ConvolutionKernels
         }
     }
 
-    /// <summary>y = x ∗ w; items are groups of images.</summary>
-    public struct Forward : IRangeKernel
+    /// <summary>y = x ∗ w, or ∂/∂x from ∂/∂y; items are groups of images.</summary>
+    public struct Pass : IRangeKernel
     {
         public Shape Shape;
-        public float* X;
+        public float* Source;
         public float* Weight;
-        public float* Y;
+        public float* Target;
+        public bool TowardsInput;
 
         [SkipLocalsInit]
         public readonly void Run(int from, int to)
@@ -100,91 +101,60 @@ internal static unsafe class ConvolutionKernels
             var inA = stackalloc long[Shape.Area];
             var inB = stackalloc long[Shape.Area];
             var taps = new Taps { InA = inA, InB = inB };
+            var (sources, targets) = TowardsInput ? (Shape.Outputs, Shape.Inputs) : (Shape.Inputs, Shape.Outputs);
+            var (sourceImage, targetImage) = TowardsInput ? (Shape.OutputImage, Shape.InputImage) : (Shape.InputImage, Shape.OutputImage);
+            var (lines, columns) = TowardsInput ? (Shape.Height, Shape.Width) : (Shape.OutHeight, Shape.OutWidth);
             for (var group = from; group < to; group++)
             {
-                var image = Shape.First(group);
-                var (x, y) = ((nint)(X + (image * Shape.InputImage)), (nint)(Y + (image * Shape.OutputImage)));
-                for (var panel = 0; panel < Shape.Outputs; panel += Panel)
+                var source = Source + (Shape.First(group) * sourceImage);
+                var target = Target + (Shape.First(group) * targetImage);
+                for (var panel = 0; panel < targets; panel += Panel)
                 {
-                    var width = Math.Min(Panel, Shape.Outputs - panel);
-                    var weight = Weight + ((long)panel * Shape.Area * Shape.Inputs);
-                    for (var pixel = 0; pixel < Shape.OutHeight * Shape.OutWidth; pixel++)
+                    var width = Math.Min(Panel, targets - panel);
+                    var weight = Weight + ((long)panel * Shape.Area * sources);
+                    for (var pixel = 0; pixel < lines * columns; pixel++)
                     {
-                        Find(pixel / Shape.OutWidth, pixel % Shape.OutWidth, width, ref taps);
-                        Sum((float*)x, Shape.InputImage, taps, Shape.Inputs, weight, (float*)y + ((long)pixel * Shape.Outputs) + panel, Shape.OutputImage, width);
+                        Find(pixel / columns, pixel % columns, sources * width, ref taps);
+                        Sum(source, sourceImage, taps, sources, weight, target + ((long)pixel * targets) + panel, targetImage, width);
                     }
                 }
             }
         }
 
-        /// <summary>The pixels that an output pixel sees.</summary>
-        private readonly void Find(int row, int column, int width, ref Taps taps)
+        /// <summary>The source pixels that a target pixel is made of.</summary>
+        private readonly void Find(int row, int column, int block, ref Taps taps)
         {
             taps.Count = 0;
             for (var i = 0; i < Shape.Kernel; i++)
             {
-                var line = (row * Shape.Stride) + i - Shape.Padding;
                 for (var j = 0; j < Shape.Kernel; j++)
                 {
-                    var place = (column * Shape.Stride) + j - Shape.Padding;
-                    if ((uint)line < (uint)Shape.Height && (uint)place < (uint)Shape.Width)
+                    var place = TowardsInput ? SeenBy(row, column, i, j) : Seen(row, column, i, j);
+                    if (place >= 0)
                     {
-                        taps.InA[taps.Count] = (((long)line * Shape.Width) + place) * Shape.Inputs;
-                        taps.InB[taps.Count++] = ((long)(i * Shape.Kernel) + j) * Shape.Inputs * width;
-                    }
-                }
-            }
-        }
-    }
-
-    /// <summary>∂/∂x; items are groups of images.</summary>
-    public struct ToInput : IRangeKernel
-    {
-        public Shape Shape;
-        public float* Gradient;
-        public float* Weight;
-        public float* Dx;
-
-        [SkipLocalsInit]
-        public readonly void Run(int from, int to)
-        {
-            var inA = stackalloc long[Shape.Area];
-            var inB = stackalloc long[Shape.Area];
-            var taps = new Taps { InA = inA, InB = inB };
-            for (var group = from; group < to; group++)
-            {
-                var image = Shape.First(group);
-                var (g, dx) = ((nint)(Gradient + (image * Shape.OutputImage)), (nint)(Dx + (image * Shape.InputImage)));
-                for (var panel = 0; panel < Shape.Inputs; panel += Panel)
-                {
-                    var width = Math.Min(Panel, Shape.Inputs - panel);
-                    var weight = Weight + ((long)panel * Shape.Area * Shape.Outputs);
-                    for (var pixel = 0; pixel < Shape.Height * Shape.Width; pixel++)
-                    {
-                        Find(pixel / Shape.Width, pixel % Shape.Width, width, ref taps);
-                        Sum((float*)g, Shape.OutputImage, taps, Shape.Outputs, weight, (float*)dx + ((long)pixel * Shape.Inputs) + panel, Shape.InputImage, width);
+                        taps.InA[taps.Count] = place;
+                        taps.InB[taps.Count++] = ((long)(i * Shape.Kernel) + j) * block;
                     }
                 }
             }
         }
 
-        /// <summary>The output pixels that see an input pixel.</summary>
-        private readonly void Find(int row, int column, int width, ref Taps taps)
+        /// <summary>Offset of the input pixel that an output pixel sees through a tap; -1 beyond the border.</summary>
+        private readonly long Seen(int row, int column, int i, int j)
         {
-            taps.Count = 0;
-            for (var i = 0; i < Shape.Kernel; i++)
-            {
-                var (line, offLine) = Math.DivRem(row + Shape.Padding - i, Shape.Stride);
-                for (var j = 0; j < Shape.Kernel; j++)
-                {
-                    var (place, offPlace) = Math.DivRem(column + Shape.Padding - j, Shape.Stride);
-                    if (offLine == 0 && offPlace == 0 && (uint)line < (uint)Shape.OutHeight && (uint)place < (uint)Shape.OutWidth)
-                    {
-                        taps.InA[taps.Count] = (((long)line * Shape.OutWidth) + place) * Shape.Outputs;
-                        taps.InB[taps.Count++] = ((long)(i * Shape.Kernel) + j) * Shape.Outputs * width;
-                    }
-                }
-            }
+            var line = (row * Shape.Stride) + i - Shape.Padding;
+            var place = (column * Shape.Stride) + j - Shape.Padding;
+            return (uint)line < (uint)Shape.Height && (uint)place < (uint)Shape.Width ? (((long)line * Shape.Width) + place) * Shape.Inputs : -1;
+        }
+
+        /// <summary>Offset of the output pixel that sees an input pixel through a tap; -1 for none.</summary>
+        private readonly long SeenBy(int row, int column, int i, int j)
+        {
+            var (line, offLine) = Math.DivRem(row + Shape.Padding - i, Shape.Stride);
+            var (place, offPlace) = Math.DivRem(column + Shape.Padding - j, Shape.Stride);
+            return offLine == 0 && offPlace == 0 && (uint)line < (uint)Shape.OutHeight && (uint)place < (uint)Shape.OutWidth
+                ? (((long)line * Shape.OutWidth) + place) * Shape.Outputs
+                : -1;
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using SslResearch.Core.Runtime;
+using static SslResearch.Core.Runtime.VectorMath;
 
 namespace SslResearch.Core.Models.Layers;
 
@@ -12,8 +13,6 @@ internal static unsafe class ConvolutionSums
 
     /// <summary>Channels that are worked on at once: 8 times 2 vectors of sums fit into 32 registers.</summary>
     public const int Panel = 2 * Lanes;
-
-    private const int Lanes = VectorMath.Lanes;
 
     /// <summary>
     /// Eight rows of C, <paramref name="cRow"/> apart, each the sum over taps of a row of A times a block of B: C = Σₜ A[row + inA(t)] · B[inB(t)].
@@ -258,16 +257,6 @@ internal static unsafe class ConvolutionSums
         Add(sums + (5 * Lanes), s50);
         Add(sums + (6 * Lanes), s60);
         Add(sums + (7 * Lanes), s70);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(float* c, Vector512<float> x) => x.Store(c);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(float* c, Vector512<float> x, Vector512<float> y)
-    {
-        x.Store(c);
-        y.Store(c + Lanes);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
