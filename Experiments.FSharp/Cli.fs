@@ -3,6 +3,7 @@ namespace SslResearch
 open System
 open System.IO
 open System.Runtime.InteropServices
+open System.Runtime.Intrinsics
 open System.Threading
 open Argu
 open SslResearch.Core.Augment
@@ -359,6 +360,14 @@ module Cli =
                 0
 
         say $"devices: cpu ({Environment.ProcessorCount} cores), {cuda} CUDA"
+
+        let kernels =
+            if Vector512.IsHardwareAccelerated then
+                "our own, 512-bit vectors"
+            else
+                "mostly torch's, no 512-bit vectors"
+
+        say $"kernels on the CPU: {kernels}"
         say $"threads inside one operation: {TorchSharp.torch.get_num_threads ()}"
         say $"system: {RuntimeInformation.OSDescription}, {RuntimeInformation.RuntimeIdentifier}"
         let root = dataRoot (args.TryGetResult EnvArguments.Data)
