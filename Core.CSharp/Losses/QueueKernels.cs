@@ -19,9 +19,9 @@ internal static unsafe class QueueKernels
     // Rows that one item works on.
     private const int RowsAtOnce = 4 * VectorMath.Lanes;
 
-    /// <summary>True for dense float32 on a CPU with 512-bit vectors whose length is a whole number of them.</summary>
+    /// <summary>True for matrices of one width, dense float32 on a CPU with 512-bit vectors, whose width is a whole number of them.</summary>
     public static bool Serves(Tensor rows, Tensor queue) =>
-        Vector512.IsHardwareAccelerated && Holds(rows) && Holds(queue) && rows.is_contiguous() && queue.is_contiguous() && rows.size(1) % VectorMath.Lanes == 0;
+        Vector512.IsHardwareAccelerated && rows.dim() == 2 && queue.dim() == 2 && rows.size(1) == queue.size(1) && Holds(rows) && Holds(queue) && rows.is_contiguous() && queue.is_contiguous() && rows.size(1) % VectorMath.Lanes == 0;
 
     /// <summary>Exponentials are taken as they are: for inner products that are small enough.</summary>
     /// <param name="rows">(N, d).</param>

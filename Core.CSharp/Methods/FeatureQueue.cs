@@ -78,11 +78,8 @@ public sealed class FeatureQueue : IDisposable
     /// <exception cref="ArgumentException">Another width.</exception>
     public void Enqueue(Tensor rows)
     {
-        if (rows.shape is not [var count and > 0, var width] || width != Rows.shape[1])
-        {
-            throw new ArgumentException($"expected (M, {Rows.shape[1]}), received ({string.Join(", ", rows.shape)})", nameof(rows));
-        }
-
+        Check(rows);
+        var count = rows.shape[0];
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var skipped = Math.Max(0, count - Size);
@@ -94,8 +91,10 @@ public sealed class FeatureQueue : IDisposable
     /// <summary>For each row the vector of the queue with the greatest inner product; of equals, one of them.</summary>
     /// <param name="rows">(M, d), rows of unit length.</param>
     /// <returns>(M, d), without gradient.</returns>
+    /// <exception cref="ArgumentException">Another width.</exception>
     public Tensor Nearest(Tensor rows)
     {
+        Check(rows);
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var nearest = QueueKernels.Serves(rows, Rows) ? QueueKernels.Nearest(rows, Rows) : rows.detach().matmul(Rows.t()).argmax(1);
@@ -114,5 +113,13 @@ public sealed class FeatureQueue : IDisposable
     {
         Rows.Dispose();
         Position.Dispose();
+    }
+
+    private void Check(Tensor rows)
+    {
+        if (rows.shape is not [> 0, var width] || width != Rows.shape[1])
+        {
+            throw new ArgumentException($"expected (M, {Rows.shape[1]}), received ({string.Join(", ", rows.shape)})", nameof(rows));
+        }
     }
 }

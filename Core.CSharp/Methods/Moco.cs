@@ -59,12 +59,9 @@ public sealed class Moco : ISslMethod<TwoViews>
         projector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
         keyEncoder = encoder.Twin();
         keyProjector = ProjectionHead.Create(encoder.FeatureCount, options.Projector);
-        foreach (var network in new torch.nn.Module?[] { encoder, projector, keyEncoder, keyProjector })
+        foreach (var network in new torch.nn.Module?[] { encoder, projector, keyEncoder, keyProjector }.OfType<torch.nn.Module>())
         {
-            if (network is not null)
-            {
-                NormLayer.Split(network, options.NormSplits);
-            }
+            NormLayer.Split(network, options.NormSplits);
         }
 
         queue = FeatureQueue.Random(options.QueueSize, projector?.FeatureCount ?? encoder.FeatureCount, seed, device);

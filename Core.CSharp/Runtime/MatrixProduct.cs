@@ -64,7 +64,7 @@ public static unsafe class MatrixProduct
 
     private static bool Serves(Tensor x, Tensor weight, Tensor? bias) =>
         Vector512.IsHardwareAccelerated && CpuFloats.Holds(x) && CpuFloats.Holds(weight) && (bias is null || CpuFloats.Holds(bias))
-        && weight.dim() == 2 && x.dim() >= 2 && x.numel() > 0 && weight.size(0) % VectorMath.Lanes == 0 && weight.size(1) % VectorMath.Lanes == 0
+        && weight.dim() == 2 && (bias is null || (bias.dim() == 1 && bias.size(0) == weight.size(0))) && x.dim() >= 2 && x.numel() > 0 && weight.size(0) % VectorMath.Lanes == 0 && weight.size(1) % VectorMath.Lanes == 0
         && x.size(-1) == weight.size(1);
 
     private static void Backward(Tensor gradient, ReadOnlySpan<Tensor> saved, Span<Tensor?> gradients)

@@ -118,6 +118,18 @@ let tests =
                 Expect.throws
                     (fun () -> MatrixProduct.Linear(random 1L [ 4L; 32L ], random 2L [ 16L; 48L ]) |> ignore)
                     "other widths"
+
+                Expect.throws
+                    (fun () ->
+                        MatrixProduct.Linear(random 1L [ 4L; 32L ], random 2L [ 48L; 32L ], random 3L [ 16L ])
+                        |> ignore)
+                    "a shorter bias"
+
+                use queue = new FeatureQueue(random 4L [ 20L; 64L ])
+
+                Expect.throwsT<ArgumentException>
+                    (fun () -> queue.Nearest(random 5L [ 3L; 32L ]) |> ignore)
+                    "narrower rows"
             }
 
             for images, inputs, outputs, height, width, kernel, stride, padding in
@@ -166,6 +178,7 @@ let tests =
                         [ 7L; 16L; 8L; 8L ], [ 16L; 16L; 3L; 3L ]
                         [ 8L; 16L; 8L; 8L ], [ 16L; 32L; 3L; 3L ]
                         [ 8L; 16L; 8L; 8L ], [ 16L; 16L; 9L; 9L ]
+                        [ 8L; 16L; 8L; 8L ], [ 16L; 16L; 3L; 1L ]
                     ] do
                     let innermost (shape: int64 list) =
                         random 1L [ shape[0]; shape[2]; shape[3]; shape[1] ]

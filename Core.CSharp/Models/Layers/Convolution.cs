@@ -18,7 +18,7 @@ public static unsafe class Convolution
     /// <param name="weight">(out, in, k, k).</param>
     public static bool Serves(Tensor x, Tensor weight) =>
         Vector512.IsHardwareAccelerated && Holds(x) && Holds(weight) && x.dim() == 4 && weight.dim() == 4
-        && x.size(0) >= ConvolutionSums.Group && x.size(1) == weight.size(1)
+        && x.size(0) >= ConvolutionSums.Group && x.size(1) == weight.size(1) && weight.size(2) == weight.size(3)
         && x.size(1) % VectorMath.Lanes == 0 && weight.size(0) % VectorMath.Lanes == 0
         && ChannelsLast.Is(x) && (ChannelsLast.Is(weight) || (weight.size(2) == 1 && weight.size(3) == 1 && weight.is_contiguous()));
 
@@ -30,6 +30,8 @@ public static unsafe class Convolution
     /// <exception cref="ArgumentException">Not served, or the kernel is larger than the padded image.</exception>
     public static Tensor Apply(Tensor x, Tensor weight, int stride, int padding)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(stride, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(padding);
         if (!Serves(x, weight) || Math.Min(x.size(2), x.size(3)) + (2 * padding) < weight.size(2))
         {
             throw new ArgumentException(

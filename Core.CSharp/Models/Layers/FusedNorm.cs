@@ -39,6 +39,8 @@ public static unsafe class FusedNorm
             throw new ArgumentException($"expected (N, C, H, W) float32 on the CPU, channels-last; received {x.dtype} ({string.Join(", ", x.shape)})", nameof(x));
         }
 
+        ArgumentOutOfRangeException.ThrowIfLessThan(chunks, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(chunks, x.size(0));
         using var scope = NewDisposeScope();
         Tensor y, statistics;
         using (no_grad())
