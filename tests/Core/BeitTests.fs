@@ -9,6 +9,8 @@ open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support
 open Tests.Support.Networks
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private vocabulary, patch = 9, 4
 
@@ -95,18 +97,6 @@ let private forward (method: Beit) views step =
     let context = StepContext(7UL, step, 100L, 0)
     method.Forward(views, &context)
 
-let private value (t: torch.Tensor) = (doubles t)[0]
-
-let private close tolerance (expected: float) (got: float) what =
-    Expect.isLessThan (abs (expected - got)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
-
-let private throws text f =
-    try
-        f () |> ignore
-        failtest $"nothing was thrown; expected: {text}"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message text text
-
 let private head (method: Beit) : MaskedTokenHead =
     let struct (_, m) = method.Trained[1]
     m :?> MaskedTokenHead
@@ -156,7 +146,7 @@ let tests =
                                     log (Array.sumBy exp scores) - scores[label]
                         ]
 
-                    close 1e-5 (List.average losses) (value output.Loss) $"{visible} visible"
+                    close $"{visible} visible" 1e-5 (List.average losses) (scalar output.Loss)
 
                     let pooled =
                         [|
@@ -166,10 +156,10 @@ let tests =
                                 for c in 0L .. 23L do
                                     seen
                                     |> Array.averageBy (fun p ->
-                                        value (sequence.select(0L, int64 i).select(0L, p + 2L).select(0L, c)))
+                                        scalar (sequence.select(0L, int64 i).select(0L, p + 2L).select(0L, c)))
                         |]
 
-                    Array.iter2 (fun e g -> close 1e-4 e g "embedding") pooled (doubles output.Embedding)
+                    Array.iter2 (close "embedding" 1e-4) pooled (doubles output.Embedding)
                     Expect.isNull output.Assignment "no assignment"
             }
 
@@ -178,7 +168,7 @@ let tests =
                 use method = built byPlace TokenTargets.Real
                 let x = images 2L 4
                 let views = masked x 6
-                let loss = value (forward method views 0L).Loss
+                let loss = scalar (forward method views 0L).Loss
                 let order = orders 4
 
                 let changed (pick: int64[] -> int64) =
@@ -194,7 +184,7 @@ let tests =
                             .add_((3.).ToScalar())
                         |> ignore
 
-                    value (forward method (masked y 6) 0L).Loss
+                    scalar (forward method (masked y 6) 0L).Loss
 
                 Expect.equal (changed (fun row -> row[9])) loss "a hidden patch"
                 Expect.notEqual (changed (fun row -> row[2])) loss "a visible patch"
@@ -209,12 +199,12 @@ let tests =
                 let all = masked x 0
                 let some = masked x 6
 
-                let loss method views step = value (forward method views step).Loss
+                let loss method views step = scalar (forward method views step).Loss
                 Expect.equal (loss shuffled some 4L) (loss shuffled some 4L) "the same step"
                 Expect.notEqual (loss shuffled some 5L) (loss shuffled some 4L) "another step"
                 Expect.notEqual (loss shuffled some 4L) (loss real some 4L) "not the real ones"
                 let context = StepContext(8UL, 4L, 100L, 0)
-                Expect.notEqual (value (shuffled.Forward(some, &context)).Loss) (loss shuffled some 4L) "another seed"
+                Expect.notEqual (scalar (shuffled.Forward(some, &context)).Loss) (loss shuffled some 4L) "another seed"
 
                 // Where scores are the same everywhere and all patches hidden, the loss knows frequencies alone.
                 for method in [ real; shuffled ] do
@@ -225,7 +215,7 @@ let tests =
                         .copy_(torch.tensor [| for k in 0 .. vocabulary - 1 -> 0.3f * float32 k |])
                     |> ignore
 
-                close 1e-5 (loss real all 0L) (loss shuffled all 0L) "frequencies"
+                close "frequencies" 1e-5 (loss real all 0L) (loss shuffled all 0L)
             }
 
             test "the tokenizer is not trained, not saved, and ends with the method" {
@@ -245,7 +235,7 @@ let tests =
                 use method = built bySum TokenTargets.Real
                 use _ = torch.no_grad ()
                 (parameter method "lm_head.weight").zero_() |> ignore
-                close 1e-6 (log (float vocabulary)) (value (forward method (masked (images 1L 3) 6) 0L).Loss) "loss"
+                close "loss" 1e-6 (log (float vocabulary)) (scalar (forward method (masked (images 1L 3) 6) 0L).Loss)
             }
 
             test "the mask token takes the place of hidden patches, and gradients go where the values came from" {
@@ -271,7 +261,7 @@ let tests =
 
                 covered.sum().backward()
                 Expect.equal (doubles token.grad) [| 4.; 4.; 4. |] "four hidden patches"
-                Expect.equal (value (patches.grad.sum ())) 12. "four visible ones"
+                Expect.equal (scalar (patches.grad.sum ())) 12. "four visible ones"
             }
 
             test "pictures: what is visible, and with a discrete autoencoder the words and what they look like" {
@@ -357,27 +347,27 @@ let tests =
             }
 
             test "what cannot work is refused with what to do" {
-                throws "only a vision transformer takes; received ResNet" (fun () ->
+                refused "only a vision transformer takes; received ResNet" (fun () ->
                     new Beit(
                         resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.CifarStride2,
                         new Rule(bySum, patch),
                         TokenTargets.Real
                     ))
 
-                throws "names patches of 8 pixels, the encoder sees patches of 4" (fun () ->
+                refused "names patches of 8 pixels, the encoder sees patches of 4" (fun () ->
                     new Beit(transformer (), new Rule(bySum, 8), TokenTargets.Real))
 
                 use scope = torch.NewDisposeScope()
                 use method = built bySum TokenTargets.Real
                 let x = images 1L 2
-                throws "No patch is hidden" (fun () -> (forward method (masked x 16) 0L).Loss)
+                refused "No patch is hidden" (fun () -> (forward method (masked x 16) 0L).Loss)
 
                 let coarse = MaskedView(x, (torch.tensor [| 0L; 1L; 2L; 3L; 0L; 1L; 2L; 3L |]).reshape(2L, 4L), 2)
 
-                throws "some of 4 patches, but the encoder cuts an image into 16" (fun () ->
+                refused "some of 4 patches, but the encoder cuts an image into 16" (fun () ->
                     (forward method coarse 0L).Loss)
 
                 use fewer = built (fun x -> (bySum x).narrow(1L, 0L, 4L)) TokenTargets.Real
-                throws "the tokenizer into 4" (fun () -> (forward fewer (masked x 6) 0L).Loss)
+                refused "the tokenizer into 4" (fun () -> (forward fewer (masked x 6) 0L).Loss)
             }
         ]

@@ -6,31 +6,10 @@ open TorchSharp
 open SslResearch.Core.Losses
 open SslResearch.Core.Runtime
 open Tests.Support.Networks
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private cpu = torch.device "cpu"
-
-let private arbitrary seed count =
-    Array.init count (fun i -> sin (float seed + 1.7 * float i + 0.013 * float (i * i)))
-
-let private close tolerance (expected: float) (got: float) what =
-    Expect.isLessThan (abs (expected - got)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
-
-let private value (t: torch.Tensor) = (doubles t)[0]
-
-let private message f =
-    try
-        f () |> ignore
-        ""
-    with :? ArgumentException as e ->
-        e.Message
-
-/// Central differences of a scalar function at every element.
-let private differences (f: float[] -> float) (x: float[]) =
-    Array.init x.Length (fun i ->
-        let at d =
-            f (x |> Array.mapi (fun j v -> if j = i then v + d else v))
-
-        (at 1e-6 - at -1e-6) / 2e-6)
 
 // ---- regression
 
@@ -53,7 +32,7 @@ let private regressionTests =
 
                         let loss = AbRegression.Loss(tensor shape y, tensor shape ab, scale, unit)
 
-                        close 1e-12 expected (value loss) "loss"
+                        close "loss" 1e-12 expected (scalar loss)
 
                         let single =
                             AbRegression.Loss(
@@ -64,7 +43,7 @@ let private regressionTests =
                             )
 
                         Expect.equal single.dtype torch.float32 "dtype"
-                        close 1e-5 expected (value single) "float32"
+                        close "float32" 1e-5 expected (scalar single)
             }
 
             test "gradient equals finite differences; none reaches the chroma" {
@@ -75,9 +54,9 @@ let private regressionTests =
                 AbRegression.Loss(prediction, chroma, 100., 30.).backward()
 
                 let f x =
-                    value (AbRegression.Loss(tensor [| 4L; 2L |] x, tensor [| 4L; 2L |] ab, 100., 30.))
+                    scalar (AbRegression.Loss(tensor [| 4L; 2L |] x, tensor [| 4L; 2L |] ab, 100., 30.))
 
-                Array.iter2 (fun e g -> close 1e-7 e g "gradient") (differences f y) (doubles prediction.grad)
+                Array.iter2 (close "gradient" 1e-7) (differences f y) (doubles prediction.grad)
                 Expect.isNull chroma.grad "target"
             }
 
@@ -86,14 +65,14 @@ let private regressionTests =
                 let ab = [| 40.; -30.; 80.; 67. |]
                 let target = tensor [| 2L; 2L |] ab
                 let right = tensor [| 2L; 2L |] (ab |> Array.map (fun c -> Math.Atanh(c / 128.)))
-                close 1e-12 0. (value (AbRegression.Loss(right, target, 128., 128.))) "scaled"
+                close "scaled" 1e-12 0. (scalar (AbRegression.Loss(right, target, 128., 128.)))
 
                 // tanh against ab as they are: the best that can be had is ±1, where tanh has no gradient left.
                 let signs = ab |> Array.map (fun c -> 20. * float (sign c))
                 let saturated = (tensor [| 2L; 2L |] signs).requires_grad_()
                 let loss = AbRegression.Loss(saturated, target, 1., 1.)
                 loss.backward ()
-                close 1e-9 (ab |> Array.averageBy (fun c -> (abs c - 1.) ** 2.)) (value loss) "unscaled"
+                close "unscaled" 1e-9 (ab |> Array.averageBy (fun c -> (abs c - 1.) ** 2.)) (scalar loss)
                 Expect.all (doubles saturated.grad) (fun g -> abs g < 1e-12) "no way on"
             }
 
@@ -237,7 +216,7 @@ let private quantisedTests =
                 Expect.equal (Array.length got) 261 "bins"
                 Expect.equal (got[3], got[7], got[0], Array.sum got) (0.5, 0.25, 0.25, 1.) "parts"
                 let smooth = doubles (encoder.Smooth frequencies)
-                close 1e-6 1. (Array.sum smooth) "sum"
+                close "sum" 1e-6 1. (Array.sum smooth)
 
                 let spread target =
                     let gaussian (a, b) (p, q) =
@@ -251,7 +230,7 @@ let private quantisedTests =
                     |> Array.sum
 
                 for target in [ 0; 2; 3; 7; 100 ] do
-                    close 1e-5 (spread target) smooth[target] $"bin {target}"
+                    close $"bin {target}" 1e-5 (spread target) smooth[target]
             }
 
             test "weights of rare colours are the paper's" {
@@ -262,7 +241,7 @@ let private quantisedTests =
                     let got = doubles (ColourCrossEntropy.Rarity(tensor [| 4L |] p, share))
                     let raw = p |> Array.map (fun p -> 1. / ((1. - share) * p + share / 4.))
                     let scale = Array.map2 (*) p raw |> Array.sum
-                    Array.iter2 (fun r g -> close 1e-12 (r / scale) g "weight") raw got
+                    Array.iter2 (fun r g -> close "weight" 1e-12 (r / scale) g) raw got
 
                 for share in [ 0.; -1.; 1.5; nan ] do
                     Expect.stringContains
@@ -314,7 +293,7 @@ let private quantisedTests =
                                 )
 
                             Expect.equal loss.dtype dtype "dtype"
-                            close tolerance expected (value loss) $"{rows} × {count}"
+                            close $"{rows} × {count}" tolerance expected (scalar loss)
             }
 
             test "gradient equals finite differences; none reaches shares and weights" {
@@ -325,7 +304,7 @@ let private quantisedTests =
                 let w = [| 0.5; 2.; 1.; 1.5 |]
 
                 let f x =
-                    value (
+                    scalar (
                         ColourCrossEntropy.Loss(
                             tensor [| 3L; 4L |] x,
                             indices,
@@ -338,7 +317,7 @@ let private quantisedTests =
                 let shares = (tensor [| 3L; 2L |] s).requires_grad_()
                 let rarity = (tensor [| 4L |] w).requires_grad_()
                 ColourCrossEntropy.Loss(logits, indices, shares, rarity).backward()
-                Array.iter2 (fun e g -> close 1e-7 e g "gradient") (differences f z) (doubles logits.grad)
+                Array.iter2 (close "gradient" 1e-7) (differences f z) (doubles logits.grad)
                 Expect.isNull shares.grad "shares"
                 Expect.isNull rarity.grad "weights"
             }
@@ -353,7 +332,7 @@ let private quantisedTests =
                         let logits = torch.full([| 3L; 4L |], logit.ToScalar(), dtype = torch.float64).requires_grad_()
                         let loss = ColourCrossEntropy.Loss(logits, indices, ones, rarity)
                         loss.backward ()
-                        close 1e-12 (ColourCrossEntropy.Chance 4) (value loss) "loss"
+                        close "loss" 1e-12 (ColourCrossEntropy.Chance 4) (scalar loss)
                         Expect.all (doubles logits.grad) Double.IsFinite "gradient"
             }
 

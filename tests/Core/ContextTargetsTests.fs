@@ -11,6 +11,7 @@ open SslResearch.Core.Augment
 open SslResearch.Core.Data
 open SslResearch.Core.Views
 open Tests.Support
+open Tests.Support.Refusals
 
 let private normalisation = ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.3f |])
 
@@ -49,16 +50,6 @@ let private rectangle columns (block: int64[]) =
 
     Expect.equal block expected "a whole rectangle, row by row"
     top, left, height, width
-
-let private message (f: unit -> obj) =
-    try
-        f () |> ignore
-        failtest "accepted"
-    with :? ArgumentException as e ->
-        e.Message
-
-let private says part f =
-    Expect.stringContains (message f) part part
 
 /// A share that was meant to be `p`, seen in `n` draws: five standard errors.
 let private near what (n: int) (p: float) (count: int) =
@@ -326,31 +317,31 @@ let private refusals =
                 let build options =
                     fun () -> box (BlocksAugmenter(whole 32 32, options))
 
-                says
+                refused
                     "patches of 5 pixels do not divide views of 32x32x3"
                     (build (BlocksOptions(5, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
 
-                says
+                refused
                     "no rectangle of 9 to 13 patches, 1.1 to 1.2 times as high as wide, fits 8x8 patches: widen either range"
                     (build (BlocksOptions(4, 4, 0.15, 0.2, 1.1, 1.2, 0.85, 1., 0.25)))
 
-                says
+                refused
                     "a context block of 49 of 8x8 patches, less a target of 12, leaves fewer than the 38 that are to be shown: show fewer"
                     (build (withVisible 0.6))
 
-                says "received 4 and 0" (build (BlocksOptions(4, 0, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
-                says "received 0 and 4" (build (BlocksOptions(0, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
-                says "targets of 0.3 to 0.2" (build (BlocksOptions(4, 4, 0.3, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
-                says "ratios 0 to 1.5" (build (BlocksOptions(4, 4, 0.15, 0.2, 0., 1.5, 0.85, 1., 0.25)))
+                refused "received 4 and 0" (build (BlocksOptions(4, 0, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
+                refused "received 0 and 4" (build (BlocksOptions(0, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
+                refused "targets of 0.3 to 0.2" (build (BlocksOptions(4, 4, 0.3, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
+                refused "ratios 0 to 1.5" (build (BlocksOptions(4, 4, 0.15, 0.2, 0., 1.5, 0.85, 1., 0.25)))
 
-                says
+                refused
                     "context blocks of 0.85 to 1.1"
                     (build (BlocksOptions(4, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1.1, 0.25)))
 
-                says "of which 0 is shown" (build (withVisible 0.))
-                says "targets of NaN to 0.2" (build (BlocksOptions(4, 4, nan, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
+                refused "of which 0 is shown" (build (withVisible 0.))
+                refused "targets of NaN to 0.2" (build (BlocksOptions(4, 4, nan, 0.2, 0.75, 1.5, 0.85, 1., 0.25)))
 
-                says "65x65 patches are more than 4096" (fun () ->
+                refused "65x65 patches are more than 4096" (fun () ->
                     box (BlocksAugmenter(whole 65 65, BlocksOptions(1, 4, 0.15, 0.2, 0.75, 1.5, 0.85, 1., 0.25))))
             }
 
@@ -364,16 +355,16 @@ let private refusals =
                 let views = ContextTargets(images, whole 2L 3L, whole 2L 8L, 4, 16)
                 Expect.equal (views.Count, views.Blocks, views.Patches) (2L, 4, 16) "counts"
 
-                let refused part context targets blocks =
-                    says part (fun () -> box (ContextTargets(images, context, targets, blocks, 16)))
+                let other part context targets blocks =
+                    refused part (fun () -> ContextTargets(images, context, targets, blocks, 16))
 
-                refused "expected (2, Kc), received (3, 3)" (whole 3L 3L) (whole 2L 8L) 4
-                refused "expected (2, Kc), received (2, 0)" (whole 2L 0L) (whole 2L 8L) 4
-                refused "expected (2, 4·Kt), received (2, 6)" (whole 2L 3L) (whole 2L 6L) 4
-                refused "expected (2, 0·Kt)" (whole 2L 3L) (whole 2L 8L) 0
-                says "at least 1 patch" (fun () -> box (ContextTargets(images, whole 2L 3L, whole 2L 8L, 4, 0)))
+                other "expected (2, Kc), received (3, 3)" (whole 3L 3L) (whole 2L 8L) 4
+                other "expected (2, Kc), received (2, 0)" (whole 2L 0L) (whole 2L 8L) 4
+                other "expected (2, 4·Kt), received (2, 6)" (whole 2L 3L) (whole 2L 6L) 4
+                other "expected (2, 0·Kt)" (whole 2L 3L) (whole 2L 8L) 0
+                refused "at least 1 patch" (fun () -> box (ContextTargets(images, whole 2L 3L, whole 2L 8L, 4, 0)))
 
-                says "expected (N, C, H, W)" (fun () ->
+                refused "expected (N, C, H, W)" (fun () ->
                     box (ContextTargets(torch.zeros (2L, 3L), whole 2L 3L, whole 2L 8L, 4, 16)))
             }
 

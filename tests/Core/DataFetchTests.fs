@@ -9,6 +9,7 @@ open System.Threading
 open Expecto
 open SslResearch.Core.Data
 open Tests.Support.DataFiles
+open Tests.Support.Refusals
 
 type private Behaviour =
     | Whole // answers ranges
@@ -90,13 +91,6 @@ let private fetch (url: Uri) (sum: string) path =
     use fetcher = new Fetcher(TimeSpan.FromSeconds 10.)
     fetcher.FetchAsync(url, sum, path, null, CancellationToken.None).GetAwaiter().GetResult()
 
-let private message (work: unit -> unit) =
-    try
-        work ()
-        failtest "no error"
-    with :? DataException as e ->
-        e.Message
-
 [<Tests>]
 let tests =
     testList
@@ -119,7 +113,7 @@ let tests =
 
                     serve content behaviour (fun url asked ->
                         let path = Path.Combine(folder, "set.tar.gz")
-                        let text = message (fun () -> fetch url (sha content) path)
+                        let text = messageOf<DataException, _>(fun () -> fetch url (sha content) path)
                         Expect.stringContains text "set.tar.gz.part" "message"
                         Expect.isFalse (File.Exists path) "nothing under the final name"
                         let got = FileInfo(path + ".part").Length
@@ -160,7 +154,7 @@ let tests =
                     serve content (ref Whole) (fun url _ ->
                         let path = Path.Combine(folder, "set.tar.gz")
                         let wrong = String('a', 64)
-                        let text = message (fun () -> fetch url wrong path)
+                        let text = messageOf<DataException, _>(fun () -> fetch url wrong path)
 
                         for part in [ string url; $"expected SHA-256 {wrong}"; $"received {sha content}" ] do
                             Expect.stringContains text part "message"
@@ -173,15 +167,19 @@ let tests =
                     let path = Path.Combine(folder, "set.tar.gz")
 
                     serve content (ref Missing) (fun url _ ->
-                        Expect.stringContains (message (fun () -> fetch url (sha content) path)) "404" "status")
+                        Expect.stringContains
+                            (messageOf<DataException, _>(fun () -> fetch url (sha content) path))
+                            "404"
+                            "status")
 
                     Expect.stringContains
-                        (message (fun () -> fetch (Uri "http://127.0.0.1:9/x.tar.gz") (sha content) path))
+                        (messageOf<DataException, _>(fun () ->
+                            fetch (Uri "http://127.0.0.1:9/x.tar.gz") (sha content) path))
                         "127.0.0.1:9"
                         "dead server"
 
                     Expect.stringContains
-                        (message (fun () -> fetch (Uri "http://127.0.0.1:9/x") "12" path))
+                        (messageOf<DataException, _>(fun () -> fetch (Uri "http://127.0.0.1:9/x") "12" path))
                         "64"
                         "checksum"
 
@@ -204,7 +202,7 @@ let tests =
                         Expect.sequenceEqual (DatasetCatalogue.List root) [ "small" ] "downloads are no dataset")
 
                     let text =
-                        message (fun () ->
+                        messageOf<DataException, _>(fun () ->
                             DatasetFetcher
                                 .FetchAsync("unheard-of", root, plain, null, CancellationToken.None)
                                 .GetAwaiter()

@@ -5,6 +5,7 @@ open System.IO
 open Expecto
 open SslResearch.Core.Data
 open Tests.Support.DataFiles
+open Tests.Support.Refusals
 
 let private shape = ImageShape(3, 5, 3)
 let private classes = [| "ä"; "b c"; "d" |]
@@ -18,13 +19,6 @@ let private write path =
         writer.Add(ReadOnlySpan(pixels, i * shape.Bytes, shape.Bytes), labels[i])
 
     writer.Complete()
-
-let private message (work: unit -> unit) =
-    try
-        work ()
-        failtest "no error"
-    with :? DataException as e ->
-        e.Message
 
 let private expectContains (text: string) (part: string) =
     Expect.stringContains text part "message"
@@ -128,7 +122,7 @@ let tests =
                     Expect.isEmpty (filesBelow folder) "temporary removed"
 
                     let text =
-                        message (fun () ->
+                        messageOf<DataException, _>(fun () ->
                             use w = new PackWriter(path, "mine", "train", shape, classes)
                             w.Add(ReadOnlySpan(pixels, 0, shape.Bytes), 3))
 
@@ -144,7 +138,7 @@ let tests =
                         path
 
                     let refused path (part: string) =
-                        let text = message (fun () -> ImageStore.Open(path).Dispose())
+                        let text = messageOf<DataException, _>(fun () -> ImageStore.Open(path).Dispose())
                         expectContains text part
                         expectContains text path
 
@@ -178,7 +172,9 @@ let tests =
                         f.Position <- 4096L
                         f.WriteByte 200uy)
 
-                    let text = message (fun () -> DatasetCatalogue.Verify(root, "mine", "train") |> ignore)
+                    let text =
+                        messageOf<DataException, _>(fun () -> DatasetCatalogue.Verify(root, "mine", "train") |> ignore)
+
                     expectContains text "damaged"
                     expectContains text path)
             }
@@ -186,7 +182,7 @@ let tests =
             test "a missing dataset names the command that makes it" {
                 withFolder (fun root ->
                     let missing name split =
-                        message (fun () -> DatasetCatalogue.Open(root, name, split).Dispose())
+                        messageOf<DataException, _>(fun () -> DatasetCatalogue.Open(root, name, split).Dispose())
 
                     expectContains (missing "cifar10" "train") "sslr data fetch cifar10"
                     expectContains (missing "mine" "train") "sslr data import mine SOURCE"

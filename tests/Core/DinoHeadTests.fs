@@ -6,14 +6,12 @@ open TorchSharp
 open SslResearch.Core.Models
 open Tests.Support
 open Tests.Support.Networks
+open Tests.Support.Numbers
 
 /// A change outside autograd.
 let private changed (f: unit -> torch.Tensor) =
     use _ = torch.no_grad ()
     f () |> ignore
-
-let private close what tolerance expected got =
-    Expect.isLessThanOrEqual (abs (got - expected)) tolerance $"{what}: {expected} against {got}"
 
 let private head inputs layers hidden bottleneck prototypes norm =
     let head = new DinoHead(inputs, DinoHeadOptions(layers, hidden, bottleneck, prototypes, norm))

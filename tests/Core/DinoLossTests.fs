@@ -7,21 +7,7 @@ open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
 open Tests.Support.Networks
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
-
-let private arbitrary seed rows width =
-    Array.init (rows * width) (fun i -> sin (float seed + 1.3 * float i + 0.017 * float (i * i)))
-
-let private matrix seed rows width =
-    arbitrary seed rows width |> tensor [| int64 rows; int64 width |]
-
-let private close what rtol atol expected got =
-    Expect.isTrue (Golden.close rtol atol expected got) $"{what}: {expected} against {got}"
-
-let private softmax temperature (row: float[]) =
-    let e = row |> Array.map (fun s -> exp (s / temperature))
-    e |> Array.map (fun x -> x / Array.sum e)
+open Tests.Support.Numbers
 
 /// Algorithm 1 of the paper for any number of crops: teacher (crop, image, K), student (crop, image, K).
 let private naive
@@ -58,10 +44,10 @@ let private checkGradients (e: JsonElement) double (leaves: (string * torch.Tens
         let summary = e.GetProperty("expected").GetProperty("grad").GetProperty name
         let g = doubles t.grad
         let norm = sqrt (summary.GetProperty("sumsq").GetDouble())
-        close $"norm of gradient {name}" bound 0. norm (sqrt (Array.sumBy (fun x -> x * x) g))
+        Golden.agrees $"norm of gradient {name}" bound 0. norm (sqrt (Array.sumBy (fun x -> x * x) g))
 
         Golden.floats (summary.GetProperty "first6")
-        |> Array.iteri (fun i x -> close $"gradient {name}[{i}]" 0. (bound * norm) x g[i])
+        |> Array.iteri (fun i x -> Golden.agrees $"gradient {name}[{i}]" 0. (bound * norm) x g[i])
 
 let private cat (tensors: torch.Tensor list) = torch.cat (ResizeArray tensors, 0L)
 
@@ -90,7 +76,7 @@ let private golden =
                         loss.backward ()
                         let bound = tolerance e double
                         let want = e.GetProperty("expected").GetProperty("value").GetDouble()
-                        close "value" (bound "rtol") (bound "atol") want (scalar loss)
+                        Golden.agrees "value" (bound "rtol") (bound "atol") want (scalar loss)
                         checkGradients e double [ "A", a; "B", b ]
                     }
 
@@ -114,7 +100,7 @@ let private golden =
 
                             Golden.floats (expected.GetProperty(centreName)[0])
                             |> Array.iteri (fun i c ->
-                                close
+                                Golden.agrees
                                     $"{centreName}[{i}]"
                                     (max 1e-8 (bound "rtol"))
                                     (bound "atol")
@@ -129,10 +115,16 @@ let private golden =
                         total.backward ()
 
                         for name: string, t in [ "step1_value", first; "step2_value", second; "value", total ] do
-                            close name (bound "rtol") (bound "atol") (expected.GetProperty(name).GetDouble()) (scalar t)
+                            Golden.agrees
+                                name
+                                (bound "rtol")
+                                (bound "atol")
+                                (expected.GetProperty(name).GetDouble())
+                                (scalar t)
 
                         Golden.floats (expected.GetProperty "teacher_temps")
-                        |> Array.iteri (fun i t -> close "teacher temperature" 1e-12 0. t (temperature (int64 i)))
+                        |> Array.iteri (fun i t ->
+                            Golden.agrees "teacher temperature" 1e-12 0. t (temperature (int64 i)))
 
                         checkGradients e double student
                     }
@@ -161,7 +153,7 @@ let tests =
                             int64 epoch
                         )
 
-                    close $"epoch {epoch}" 1e-9 1e-12 want got)
+                    Golden.agrees $"epoch {epoch}" 1e-9 1e-12 want got)
             }
 
             test "a teacher's temperature without warm-up, or with one of a single step" {
@@ -184,12 +176,18 @@ let tests =
 
                             let expected = naive (rows teacher) (rows student) (doubles centre) 0.3 0.5
                             let targets = DinoLoss.Targets(teacher, centre, 0.3)
-                            close "loss" 1e-10 1e-12 expected (scalar (DinoLoss.Loss(student, targets, crops, 0.5)))
+
+                            Golden.agrees
+                                "loss"
+                                1e-10
+                                1e-12
+                                expected
+                                (scalar (DinoLoss.Loss(student, targets, crops, 0.5)))
             }
 
             test "the gradient equals finite differences, and none reaches the teacher" {
                 let rows, width, h = 8, 3, 1e-6
-                let z = arbitrary 3 rows width
+                let z = arbitrary 3 (rows * width)
                 use scope = torch.NewDisposeScope()
                 let teacher = (matrix 5 4 width).requires_grad_()
                 let targets = DinoLoss.Targets(teacher, null, 0.3)
@@ -206,7 +204,7 @@ let tests =
                         let values = Array.mapi (fun j x -> if i = j then x + d else x) z
                         scalar (DinoLoss.Loss(tensor [| int64 rows; int64 width |] values, targets, 4, 0.2))
 
-                    close $"element {i}" 1e-6 1e-8 ((moved h - moved -h) / (2. * h)) gradient)
+                    Golden.agrees $"element {i}" 1e-6 1e-8 ((moved h - moved -h) / (2. * h)) gradient)
             }
 
             test "targets: sums of 1, sharper when colder, blind to a shift of all, moved by the centre" {
@@ -224,13 +222,13 @@ let tests =
                 let shift = torch.full ([| 1L; 6L |], (0.7).ToScalar(), dtype = torch.float64)
 
                 Array.iter2
-                    (close "shift" 1e-12 0.)
+                    (Golden.agrees "shift" 1e-12 0.)
                     (doubles (at 0.1))
                     (doubles (DinoLoss.Targets(teacher, shift, 0.1)))
 
                 let single = teacher.narrow (0, 2L, 1L)
                 let centred = DinoLoss.Targets(single, single, 0.1)
-                Array.iter (close "what is its own centre is uniform" 1e-12 0. (1. / 6.)) (doubles centred)
+                Array.iter (Golden.agrees "what is its own centre is uniform" 1e-12 0. (1. / 6.)) (doubles centred)
             }
 
             test "equal scores cost ln K whatever the teacher says, with finite gradients" {
@@ -241,7 +239,7 @@ let tests =
                         let targets = DinoLoss.Targets((matrix 5 4 6).``to`` dtype, null, 0.04)
                         let loss = DinoLoss.Loss(student, targets, 4, 0.1)
                         loss.backward ()
-                        close "ln K" 1e-6 0. (log 6.) (scalar loss)
+                        Golden.agrees "ln K" 1e-6 0. (log 6.) (scalar loss)
                         Expect.all (doubles student.grad) Double.IsFinite "gradient"
 
                 Expect.floatClose Accuracy.high (DinoLoss.Chance 6) (log 6.) "the stated chance level"
@@ -259,7 +257,7 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 let centre = tensor [| 1L; 2L |] [| 1.; 2. |]
                 DinoLoss.MoveCentre(centre, tensor [| 1L; 2L |] [| 3.; -2. |], 0.9)
-                Array.iter2 (close "centre" 1e-12 0.) [| 1.2; 1.6 |] (doubles centre)
+                Array.iter2 (Golden.agrees "centre" 1e-12 0.) [| 1.2; 1.6 |] (doubles centre)
             }
 
             test "wrong shapes and temperatures are refused with a clear message" {

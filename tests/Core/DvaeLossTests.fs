@@ -6,18 +6,9 @@ open Expecto
 open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
+open Tests.Support.Numbers
 open Tests.Support.GoldenLoss
 open Tests.Support.Networks
-
-let private value (t: torch.Tensor) = (doubles t)[0]
-
-let private close what rtol atol expected got =
-    Expect.isTrue (Golden.close rtol atol expected got) $"{what}: {expected} against {got}"
-
-let private softmax (row: float[]) =
-    let top = Array.max row
-    let e = row |> Array.map (fun s -> exp (s - top))
-    e |> Array.map (fun x -> x / Array.sum e)
 
 let private rows width (values: float[]) = Array.chunkBySize width values
 
@@ -34,14 +25,14 @@ let private relaxation =
 
                         let expected =
                             Array.map2
-                                (fun l g -> Array.map2 (fun l g -> (l + g) / temperature) l g |> softmax)
+                                (fun l g -> Array.map2 (fun l g -> (l + g) / temperature) l g |> softmax 1.)
                                 (rows width logits)
                                 (rows width noise)
                             |> Array.concat
 
                         let got = doubles (GumbelSoftmax.Relax(tensor shape logits, tensor shape noise, temperature))
 
-                        Array.iter2 (close $"{count} × {width} at {temperature}" 1e-10 1e-12) expected got
+                        Array.iter2 (Golden.agrees $"{count} × {width} at {temperature}" 1e-10 1e-12) expected got
             }
 
             test "their gradient equals finite differences; none reaches the noise" {
@@ -80,7 +71,7 @@ let private relaxation =
                 let drawn = GumbelSoftmax.Relax(logits, GumbelSoftmax.Noise logits, 0.7).argmax 1L
                 let counts = drawn.cpu().data<int64>().ToArray() |> Array.countBy id |> Map.ofArray
 
-                softmax row
+                softmax 1. row
                 |> Array.iteri (fun k p ->
                     let got = float (Map.tryFind (int64 k) counts |> Option.defaultValue 0) / float count
                     Expect.isLessThan (abs (got - p)) (5. * sqrt (p * (1. - p) / float count)) $"word {k}: {got}, {p}")
@@ -101,15 +92,15 @@ let private relaxation =
                     Expect.all values (fun x -> x > -3. && x < 17.) "finite"
                     let mean = Array.average values
                     let variance = values |> Array.averageBy (fun x -> (x - mean) ** 2.)
-                    close "mean" 0. 0.02 0.5772157 mean
-                    close "variance" 0.03 0. (Math.PI * Math.PI / 6.) variance
+                    Golden.agrees "mean" 0. 0.02 0.5772157 mean
+                    Golden.agrees "variance" 0.03 0. (Math.PI * Math.PI / 6.) variance
                     Expect.equal (doubles (noise dtype)) values "again"
             }
 
             test "all logits equal: finite, with finite gradients" {
                 atCollapse 0. [ [| 3L; 4L |] ] (fun leaves ->
                     GumbelSoftmax.Relax(leaves[0], torch.zeros_like leaves[0], 0.1).square().sum())
-                |> close "a quarter each" 1e-6 0. 0.75
+                |> Golden.agrees "a quarter each" 1e-6 0. 0.75
             }
 
             test "the temperature falls along half a cosine, then stays" {
@@ -145,10 +136,16 @@ let private divergence =
                 for dtype in [ torch.float32; torch.float64 ] do
                     use scope = torch.NewDisposeScope()
                     let equal = torch.full ([| 3L; 8L |], (2.5).ToScalar(), dtype = dtype)
-                    close "uniform" 0. 1e-6 0. (value (UniformDivergence.Mean equal))
+                    Golden.agrees "uniform" 0. 1e-6 0. (scalar (UniformDivergence.Mean equal))
                     let hot = torch.eye(8L, dtype = dtype).mul((1000.).ToScalar())
-                    close "one-hot" 1e-6 0. (log 8.) (value (UniformDivergence.Mean hot))
-                    close "half" 1e-6 0. (log 4.) (value (UniformDivergence.Mean(hot[0L].add(hot[1L]).unsqueeze 0L)))
+                    Golden.agrees "one-hot" 1e-6 0. (log 8.) (scalar (UniformDivergence.Mean hot))
+
+                    Golden.agrees
+                        "half"
+                        1e-6
+                        0.
+                        (log 4.)
+                        (scalar (UniformDivergence.Mean(hot[0L].add(hot[1L]).unsqueeze 0L)))
 
                 Expect.floatClose Accuracy.high (UniformDivergence.Most 8) (log 8.) "the most there is"
             }
@@ -160,16 +157,22 @@ let private divergence =
 
                     let expected =
                         rows width logits
-                        |> Array.averageBy (fun row -> softmax row |> Array.sumBy (fun q -> q * log (q * float width)))
+                        |> Array.averageBy (fun row ->
+                            softmax 1. row |> Array.sumBy (fun q -> q * log (q * float width)))
 
-                    close $"{count} × {width}" 1e-9 1e-12 expected (value (UniformDivergence.Mean(tensor shape logits)))
+                    Golden.agrees
+                        $"{count} × {width}"
+                        1e-9
+                        1e-12
+                        expected
+                        (scalar (UniformDivergence.Mean(tensor shape logits)))
             }
 
             test "its gradient equals finite differences and is 0 where logits are equal" {
                 finiteDifferences [ arbitrary 2. [ 4L; 5L ] ] (fun leaves -> UniformDivergence.Mean leaves[0])
 
                 atCollapse 1. [ [| 4L; 5L |] ] (fun leaves -> UniformDivergence.Mean leaves[0])
-                |> close "collapse" 0. 1e-9 0.
+                |> Golden.agrees "collapse" 0. 1e-9 0.
 
                 use scope = torch.NewDisposeScope()
                 let equal = torch.ones(4L, 5L, dtype = torch.float64).requires_grad_()
@@ -215,7 +218,7 @@ let private likelihood =
 
                 let got = LogitLaplace.Loss(tensor shape location, tensor shape logScale, tensor shape pixels)
 
-                close "mean" 1e-9 1e-12 expected (value got)
+                Golden.agrees "mean" 1e-9 1e-12 expected (scalar got)
             }
 
             test "is a distribution: its mass over the range of pixels is 1" {
@@ -233,10 +236,10 @@ let private likelihood =
                                 tensor [| 1L |] [| v |]
                             )
 
-                        exp -(value loss) * 0.8 / float steps)
+                        exp -(scalar loss) * 0.8 / float steps)
                     |> Seq.sum
 
-                close "mass" 0. 1e-4 1. mass
+                Golden.agrees "mass" 0. 1e-4 1. mass
             }
 
             test "its gradients equal finite differences" {
@@ -254,8 +257,8 @@ let private likelihood =
                 let at (scale: float) =
                     LogitLaplace.Loss(zero, zero.add (scale.ToScalar()), half)
 
-                close "bound" 1e-12 0. (value (at -7.)) (value (at -500.))
-                Expect.isTrue (Double.IsFinite(value (at 500.))) "finite"
+                Golden.agrees "bound" 1e-12 0. (scalar (at -7.)) (scalar (at -500.))
+                Expect.isTrue (Double.IsFinite(scalar (at 500.))) "finite"
 
                 atCollapse 0. [ [| 2L |]; [| 2L |] ] (fun l -> LogitLaplace.Loss(l[0], l[1], l[0]))
                 |> ignore
@@ -266,7 +269,12 @@ let private likelihood =
                 let pixels = [| 0.; 0.25; 0.5; 1. |]
                 let x = pixels |> Array.map (fun v -> 0.8 * v + 0.1)
                 let logits = x |> Array.map (fun x -> log (x / (1. - x)))
-                Array.iter2 (close "pixel" 1e-9 1e-12) pixels (doubles (LogitLaplace.Pixels(tensor [| 4L |] logits)))
+
+                Array.iter2
+                    (Golden.agrees "pixel" 1e-9 1e-12)
+                    pixels
+                    (doubles (LogitLaplace.Pixels(tensor [| 4L |] logits)))
+
                 let far = LogitLaplace.Pixels(tensor [| 2L |] [| -50.; 50. |])
                 Expect.equal (doubles far) [| 0.; 1. |] "held within"
             }

@@ -10,6 +10,8 @@ open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support
 open Tests.Support.Networks
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private cpu = torch.device "cpu"
 let private mean, private std = [| 0.49; 0.48; 0.45 |], [| 0.25; 0.24; 0.26 |]
@@ -80,18 +82,6 @@ let private images seed (n: int64) (side: int64) =
         .add(torch.randn(n, 3L, side, side).mul((0.1).ToScalar()))
         .MoveToOuterDisposeScope()
 
-let private value (t: torch.Tensor) = (doubles t)[0]
-
-let private close tolerance (expected: float) (got: float) what =
-    Expect.isLessThan (abs (expected - got)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
-
-let private throws text f =
-    try
-        f () |> ignore
-        failtest $"nothing was thrown; expected: {text}"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message text text
-
 let private constant (values: float[]) =
     (tensor [| 1L; 3L; 1L; 1L |] values).``to`` torch.float32
 
@@ -121,15 +111,15 @@ let tests =
 
                         let error =
                             match options.Pixels with
-                            | PixelLikelihood.SquaredError -> value (drawn.sub(x).square().mean())
+                            | PixelLikelihood.SquaredError -> scalar (drawn.sub(x).square().mean())
                             | _ ->
                                 let pixels = x.mul(constant std).add(constant mean)
                                 let location, logScale = drawn.narrow (1L, 0L, 3L), drawn.narrow (1L, 3L, 3L)
-                                value (LogitLaplace.Loss(location, logScale, pixels))
+                                scalar (LogitLaplace.Loss(location, logScale, pixels))
 
                         let weight = UniformDivergence.Weight(0.1, 20L, step)
-                        let expected = error + weight * value (UniformDivergence.Mean logits)
-                        close 1e-4 expected (value output.Loss) $"{name}, step {step}"
+                        let expected = error + weight * scalar (UniformDivergence.Mean logits)
+                        close $"{name}, step {step}" 1e-4 expected (scalar output.Loss)
                         Expect.equal output.Embedding.shape [| 6L; 16L |] "pooled features"
                         Expect.isTrue (torch.allclose (output.Embedding, map.mean ([| 2L; 3L |]), 1e-4, 1e-5)) "pooled"
 
@@ -164,7 +154,7 @@ let tests =
                     for r in 0L .. 3L do
                         for c in 0L .. 3L do
                             let here = map.narrow(0L, n, 1L).narrow(2L, r, 1L).narrow(3L, c, 1L)
-                            let best = value (((head method).call here).argmax 1L)
+                            let best = scalar (((head method).call here).argmax 1L)
                             Expect.equal named[int (n * 16L + r * 4L + c)] best $"image {n}, {r}, {c}"
 
                 Expect.isTrue (named |> Array.forall (fun t -> t >= 0. && t < float vocabulary)) "range"
@@ -193,14 +183,14 @@ let tests =
                 use fine = new Dvae(resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.Cifar, sized options [| 4; 4 |], cpu)
                 Expect.equal fine.Patch 2 "stride 2"
 
-                throws "3 stages draws patches of 4 pixels, but the encoder's have 2" (fun () ->
+                refused "3 stages draws patches of 4 pixels, but the encoder's have 2" (fun () ->
                     new Dvae(resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.Cifar, options, cpu))
 
-                throws "needs a stage" (fun () -> new Dvae(encoder (), sized options [||], cpu))
+                refused "needs a stage" (fun () -> new Dvae(encoder (), sized options [||], cpu))
 
                 use scope = torch.NewDisposeScope()
                 use method = built options
-                throws "multiples of 4" (fun () -> method.Tokens(torch.zeros (2L, 3L, 10L, 10L)))
+                refused "multiples of 4" (fun () -> method.Tokens(torch.zeros (2L, 3L, 10L, 10L)))
             }
 
             test "finding the stride leaves running statistics and mode as they were" {
@@ -279,9 +269,9 @@ let tests =
                         Array.map2 (fun a b -> (a - b) ** 2.) (doubles decoded) (doubles truth)
                         |> Array.average
 
-                    close 1e-4 (10. * log10 (1. / mse)) psnr "PSNR"
+                    close "PSNR" 1e-4 (10. * log10 (1. / mse)) psnr
                     let used = doubles tokens |> Array.distinct |> Array.length
-                    close 1e-12 (float used / float vocabulary) usage "usage"
+                    close "usage" 1e-12 (float used / float vocabulary) usage
             }
 
             test "normalised logits use most of the vocabulary before anything is learned" {
@@ -381,7 +371,7 @@ let tests =
             test "impossible options are refused" {
                 let refused text (change: DvaeOptions -> DvaeOptions) =
                     use inner = encoder ()
-                    throws text (fun () -> new Dvae(inner, change options, cpu))
+                    refused text (fun () -> new Dvae(inner, change options, cpu))
 
                 let changed vocabulary temperature decay weight (mean: float[]) _ =
                     DvaeOptions(

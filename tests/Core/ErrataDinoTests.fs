@@ -8,12 +8,9 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support.Networks
+open Tests.Support.Numbers
 
 let private tau = 0.1
-
-let private matrix seed rows width =
-    Array.init (rows * width) (fun i -> sin (float seed + 1.7 * float i + 0.013 * float (i * i)))
-    |> tensor [| int64 rows; int64 width |]
 
 /// The documents' loss: both outputs cut in two, whatever the student's holds, and the four pairs without the equal-numbered ones.
 let private documents (student: torch.Tensor) (teacher: torch.Tensor) =
@@ -33,8 +30,6 @@ let private documents (student: torch.Tensor) (teacher: torch.Tensor) =
 
 let private ours (student: torch.Tensor) (teacher: torch.Tensor) crops =
     DinoLoss.Loss(student, DinoLoss.Targets(teacher, null, 1.), crops, tau)
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
 
 /// Sizes of the gradient of each crop, where each has so many images.
 let private reached (loss: torch.Tensor -> torch.Tensor) (student: torch.Tensor) images =

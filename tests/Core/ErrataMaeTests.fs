@@ -12,8 +12,7 @@ open SslResearch.Core.Runtime
 open SslResearch.Core.Views
 open Tests.Support.PatchViews
 open Tests.Support.Networks
-
-let private value (t: torch.Tensor) = Array.head (doubles t)
+open Tests.Support.Numbers
 
 let private vit () =
     let v =
@@ -142,14 +141,14 @@ let private ninth =
                 HiddenPatches.Mask(MaskedView(x, order, visible), struct (4, 4), 1).flatten(1).``to`` torch.float64
 
             // The identity as encoder and head.
-            Expect.equal (value (documentsLoss patches patches mask)) 0. "theirs: 0, and nothing was learned"
+            Expect.equal (scalar (documentsLoss patches patches mask)) 0. "theirs: 0, and nothing was learned"
             let masked = patches.mul (mask.unsqueeze(-1).neg().add((1.).ToScalar()))
 
             let hidden t =
                 TokenRows.Take(t, order.narrow (1, int64 visible, 12L))
 
             Expect.isGreaterThan
-                (value (MaskedPatchLoss.MeanAbsolute(hidden masked, hidden patches)))
+                (scalar (MaskedPatchLoss.MeanAbsolute(hidden masked, hidden patches)))
                 0.1
                 "ours: what is hidden is not there to be copied"
         }
@@ -170,7 +169,7 @@ let private ninth =
             let leak (loss: torch.Tensor -> torch.Tensor) =
                 let leaf = (images 3 16).requires_grad_()
                 (loss leaf).backward()
-                value (leaf.grad.abs().mul(mask).sum())
+                scalar (leaf.grad.abs().mul(mask).sum())
 
             let theirs x =
                 let tokens = (encoder.Tokens x).narrow(1, 1, 16)
@@ -196,13 +195,13 @@ let private ninth =
 
                 Expect.floatClose
                     Accuracy.high
-                    (value (documentsLoss wrong target mask))
+                    (scalar (documentsLoss wrong target mask))
                     (float hidden / 16.)
                     "theirs: an error of 1 everywhere costs the ratio"
 
                 Expect.floatClose
                     Accuracy.high
-                    (value (MaskedPatchLoss.MeanAbsolute(part wrong, part target)))
+                    (scalar (MaskedPatchLoss.MeanAbsolute(part wrong, part target)))
                     1.
                     "ours: 1"
         }

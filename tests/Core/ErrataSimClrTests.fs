@@ -9,14 +9,9 @@ open SslResearch.Core.Data
 open SslResearch.Core.Losses
 open SslResearch
 open Tests.Support
+open Tests.Support.Numbers
 
 let private tau = 0.5
-
-let private arbitrary seed rows width =
-    Array.init rows (fun i ->
-        Array.init width (fun j ->
-            let n = float (i * width + j)
-            sin (float seed + 1.7 * n + 0.013 * n * n)))
 
 let private cosine (a: float[]) (b: float[]) =
     let dot = Array.fold2 (fun s x y -> s + x * y) 0.
@@ -101,7 +96,7 @@ let tests =
                         [| -1.; 0.; 0.1 |]
                     |]
 
-                let mixed = arbitrary 3 8 5
+                let mixed = arbitrary 3 (8 * 5) |> Array.chunkBySize 5
                 Expect.isGreaterThan (abs (wronglyExcluded mixed - ours mixed)) 1e-3 "another value than the paper's"
 
                 // With equal views both agree: the row's own similarity and the positive's are the same then.
@@ -120,7 +115,7 @@ let tests =
                 use scope = torch.NewDisposeScope()
                 let n, d = 6L, 8L
 
-                let views = torch.tensor(Array.concat (arbitrary 5 12 8), dtype = torch.float64).reshape(n, 2L, d)
+                let views = torch.tensor(arbitrary 5 (12 * 8), dtype = torch.float64).reshape(n, 2L, d)
 
                 // (N, 2, …) flattened to 2N rows, then two chunks along dimension 1.
                 let documents (v: torch.Tensor) =

@@ -3,6 +3,7 @@ module Tests.Core.FusedNormTests
 open System
 open Expecto
 open SslResearch.Core.Models.Layers
+open Tests.Support.Refusals
 open TorchSharp
 
 let private channelsLast (t: torch.Tensor) =
@@ -176,5 +177,40 @@ let tests =
                 Expect.throwsT<ArgumentException>
                     (fun () -> FusedNorm.Apply(x, null, c, c, c, c, 0.1, 1e-5, true) |> ignore)
                     "strides are checked"
+            }
+
+            test "refuses what it would read beyond" {
+                use _scope = torch.NewDisposeScope()
+                let x = channelsLast (torch.randn (2L, 16L, 4L, 4L))
+
+                let image (n: int64) (c: int64) =
+                    channelsLast (torch.randn (n, c, 4L, 4L))
+
+                let c n = torch.ones (n: int64)
+
+                let apply residual (sizes: int64 list) chunks =
+                    FusedNorm.Apply(
+                        x,
+                        residual,
+                        c sizes[0],
+                        c sizes[1],
+                        c sizes[2],
+                        c sizes[3],
+                        0.1,
+                        1e-5,
+                        true,
+                        chunks
+                    )
+
+                let all = [ 16L; 16L; 16L; 16L ]
+                refused "received Float32 (1, 16, 4, 4)" (fun () -> apply (image 1L 16L) all 1)
+                refused "received Float32 (2, 8, 4, 4)" (fun () -> apply (image 2L 8L) all 1)
+                refused "received Float64" (fun () -> apply ((image 2L 16L).``to`` torch.float64) all 1)
+
+                for i in 0..3 do
+                    refused "expected (16) float32" (fun () -> apply null (List.updateAt i 8L all) 1)
+
+                refused "chunks" (fun () -> apply null all 0)
+                refused "chunks" (fun () -> apply null all 3)
             }
         ]

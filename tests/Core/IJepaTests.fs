@@ -11,15 +11,7 @@ open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support
 open Tests.Support.Networks
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
-
-let private close what tolerance expected got =
-    Expect.isLessThanOrEqual (abs (got - expected)) tolerance $"{what}: {expected} against {got}"
-
-let private same what tolerance (expected: torch.Tensor) (got: torch.Tensor) =
-    Expect.equal got.shape expected.shape $"shape of {what}"
-    Array.iter2 (close what tolerance) (doubles expected) (doubles got)
+open Tests.Support.Numbers
 
 let private both = [ JepaDistance.SmoothL1; JepaDistance.Squared ]
 

@@ -7,18 +7,13 @@ open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
 open Tests.Support.Networks
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
+open Tests.Support.Numbers
 
 let private cube seed (shape: int64 list) =
     GoldenLoss.arbitrary seed shape ||> tensor
 
 let private masks (rows: float list list) =
     tensor [| int64 rows.Length; int64 rows.Head.Length |] (rows |> List.concat |> Array.ofList)
-
-let private softmax temperature (row: float[]) =
-    let e = row |> Array.map (fun s -> exp (s / temperature))
-    e |> Array.map (fun x -> x / Array.sum e)
 
 /// (crop, patch, K).
 let private nested (t: torch.Tensor) =

@@ -8,6 +8,8 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support.Networks
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 /// Images of 8 pixels in 16 patches.
 let private vit registers pool dropPath =
@@ -171,15 +173,6 @@ let private taught (method: Ibot) name =
     ]
     |> List.tryExactlyOne
 
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
-
-let private close what tolerance expected got =
-    Expect.isLessThanOrEqual (abs (got - expected)) tolerance $"{what}: {expected} against {got}"
-
-let private same what tolerance (expected: torch.Tensor) (got: torch.Tensor) =
-    Expect.equal got.shape expected.shape $"shape of {what}"
-    Array.iter2 (close what tolerance) (doubles expected) (doubles got)
-
 /// Features and patch tokens.
 let private split (encoder: VisionTransformer) (tokens: torch.Tensor) =
     let patches = tokens.narrow (1, int64 (1 + encoder.Options.Registers), 16L)
@@ -294,13 +287,6 @@ let private choices =
             Mean = PatchMean.MaskedCrops
         }
     ]
-
-let private refused part (f: unit -> obj) =
-    try
-        f () |> ignore
-        failtest "accepted"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message part part
 
 [<Tests>]
 let tests =

@@ -9,6 +9,7 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support.Networks
+open Tests.Support.Numbers
 
 let private head = MlpProjection([ 8 ], 6, false, true, true, OutputNorm.None)
 
@@ -16,8 +17,6 @@ let private small () =
     resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.Cifar
 
 let private start = StepContext(3UL, 0L, 10L, 0)
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
 
 let private lossAt (context: StepContext) (method: ISslMethod<TwoViews>) images =
     use scope = torch.NewDisposeScope()

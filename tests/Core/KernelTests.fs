@@ -9,6 +9,7 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models.Layers
 open SslResearch.Core.Runtime
 open Tests.Support.Networks
+open Tests.Support.Refusals
 open TorchSharp
 
 let private random (seed: int64) (shape: int64 list) =
@@ -187,6 +188,15 @@ let tests =
                     Expect.throwsT<ArgumentException>
                         (fun () -> Convolution.Apply(innermost x, innermost w, 1, 0) |> ignore)
                         $"{x} {w}"
+            }
+
+            test "convolution refuses steps that lead nowhere" {
+                use _scope = torch.NewDisposeScope()
+                let x = (random 1L [ 8L; 8L; 8L; 16L ]).permute(0L, 3L, 1L, 2L)
+                let w = (random 2L [ 16L; 3L; 3L; 16L ]).permute(0L, 3L, 1L, 2L)
+
+                for stride, padding, name in [ 0, 1, "stride"; -1, 1, "stride"; 1, -1, "padding" ] do
+                    refused name (fun () -> Convolution.Apply(x, w, stride, padding))
             }
 
             for n, tokens, heads, depth in

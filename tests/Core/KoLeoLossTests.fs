@@ -6,8 +6,7 @@ open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
 open Tests.Support.Networks
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
+open Tests.Support.Numbers
 
 let private entries =
     Golden.entries "losses"

@@ -12,14 +12,8 @@ open Tests.Support
 open Tests.Support.PatchViews
 open Tests.Support.Networks
 open Tests.Support.ReferenceModels
-
-let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual
-        (abs (got - expected))
-        (tolerance * max 1. (abs expected))
-        $"{what}: {expected} against {got}"
-
-let private value (t: torch.Tensor) = Array.head (doubles t)
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private build (v: Vit) = (v :> IBackbone).Build 3
 
@@ -39,13 +33,6 @@ let private mae (v: Vit) normalise =
     method.Initialise 3UL
     lively method
     method
-
-let private refused text f =
-    try
-        f () |> ignore
-        failtest $"nothing was thrown; expected: {text}"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message text text
 
 // ---- reference values
 
@@ -107,7 +94,7 @@ let private golden double =
             "parameters"
 
         let loss = (forward method views).Loss
-        close name (bound name) (expected.GetProperty(name).GetDouble()) (value loss)
+        close name (bound name) (expected.GetProperty(name).GetDouble()) (scalar loss)
 
         if normalise then
             loss.backward ()
@@ -257,7 +244,7 @@ let private laws =
                         |]
 
                     // The tables of positions are made in float32 and then widened, here as there.
-                    close "loss" 1e-10 (Array.average errors) (value output.Loss)
+                    close "loss" 1e-10 (Array.average errors) (scalar output.Loss)
                     Expect.equal output.Embedding.shape [| 3L; 24L |] "embedding"
                     Expect.isNull (box output.Assignment) "no assignment"
             }
@@ -284,7 +271,7 @@ let private laws =
                 let x, rows = images 2 16, orders 2 16
 
                 let loss x =
-                    value (forward method (MaskedView(x, indices rows, 4))).Loss
+                    scalar (forward method (MaskedView(x, indices rows, 4))).Loss
 
                 // What is predicted, from the picture: input where visible.
                 let picture = (picture method (MaskedView(x, indices rows, 4))).Images
@@ -308,7 +295,7 @@ let private laws =
                 let x, rows = images 3 16, orders 3 16
 
                 let loss rows =
-                    value (forward method (MaskedView(x, indices rows, 6))).Loss
+                    scalar (forward method (MaskedView(x, indices rows, 6))).Loss
 
                 let moved =
                     rows

@@ -5,16 +5,9 @@ open Expecto
 open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
+open Tests.Support.Numbers
 open Tests.Support.GoldenLoss
 open Tests.Support.Networks
-
-let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual
-        (abs (got - expected))
-        (tolerance * max 1. (abs expected))
-        $"{what}: {expected} against {got}"
-
-let private value (t: torch.Tensor) = Array.head (doubles t)
 
 /// The rows that an entry's mask counts, of (N, P, D) as (M, D).
 let private hidden (c: Case) (mask: string) (rows: torch.Tensor) =
@@ -177,7 +170,7 @@ let private losses =
 
                             let got: torch.Tensor = loss (at y, at x)
                             Expect.equal got.dtype dtype "dtype"
-                            close $"{rows} patches of {width}" tolerance (mean f) (value got)
+                            close $"{rows} patches of {width}" tolerance (mean f) (scalar got)
             }
 
             test "gradients equal finite differences" {
@@ -233,7 +226,7 @@ let private losses =
                     use scope = torch.NewDisposeScope()
                     let target = MaskedPatchLoss.Normalise(arbitrary 4. [ 50L; int64 width ] ||> tensor)
                     let loss = MaskedPatchLoss.MeanSquare(torch.zeros_like target, target)
-                    close $"{width} values" 1e-3 (MaskedPatchLoss.Chance width) (value loss)
+                    close $"{width} values" 1e-3 (MaskedPatchLoss.Chance width) (scalar loss)
             }
 
             test "shapes that do not fit, and nothing hidden, are refused" {

@@ -8,20 +8,12 @@ open SslResearch.Core.Methods
 open SslResearch.Core.Models
 open SslResearch.Core.Views
 open Tests.Support.Networks
+open Tests.Support.Numbers
 
 /// A change outside autograd.
 let private changed (f: unit -> torch.Tensor) =
     use _ = torch.no_grad ()
     f () |> ignore
-
-let private close what tolerance expected got =
-    Expect.isLessThanOrEqual (abs (got - expected)) tolerance $"{what}: {expected} against {got}"
-
-let private same what tolerance (expected: torch.Tensor) (got: torch.Tensor) =
-    Expect.equal got.shape expected.shape $"shape of {what}"
-    Array.iter2 (close what tolerance) (doubles expected) (doubles got)
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
 
 let private small () =
     resnet ResidualBlock.Basic [ 1; 1 ] 4 Stem.Cifar

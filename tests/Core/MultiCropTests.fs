@@ -13,6 +13,7 @@ open SslResearch.Core.Models
 open SslResearch.Core.Training
 open SslResearch.Core.Views
 open Tests.Support
+open Tests.Support.Refusals
 
 let private source = ImageShape(8, 8, 3)
 
@@ -35,13 +36,6 @@ let private first, private second, private small =
 
 let private values (t: torch.Tensor) =
     t.contiguous().data<float32>().ToArray()
-
-let private message (f: unit -> obj) =
-    try
-        f () |> ignore
-        failtest "accepted"
-    with :? ArgumentException as e ->
-        e.Message
 
 /// A method whose loss is never a number.
 type private Hopeless() =

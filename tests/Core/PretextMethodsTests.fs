@@ -10,6 +10,8 @@ open SslResearch.Core.Models
 open SslResearch.Core.Runtime
 open SslResearch.Core.Views
 open Tests.Support.Networks
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private cpu = torch.device "cpu"
 
@@ -25,21 +27,9 @@ let private forward (method: ISslMethod<'Views>) views step =
     let context = StepContext(7UL, step, 100L, 0)
     method.Forward(views, &context)
 
-let private close tolerance (expected: float) (got: float) what =
-    Expect.isLessThan (abs (expected - got)) (tolerance * max 1. (abs expected)) $"{what}: {expected} against {got}"
-
-let private value (t: torch.Tensor) = (doubles t)[0]
-
 let private crossEntropy (scores: float[][]) (labels: int[]) =
     Array.map2 (fun (s: float[]) label -> log (Array.sumBy exp s) - s[label]) scores labels
     |> Array.average
-
-let private throws text f =
-    try
-        f () |> ignore
-        failtest $"nothing was thrown; expected: {text}"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message text text
 
 let private rotation =
     testList
@@ -60,14 +50,14 @@ let private rotation =
                                 for _ in 1..3 -> t
                         |]
 
-                    close 1e-5 (crossEntropy (doubles scores |> Array.chunkBySize 4) labels) (value output.Loss) "loss"
+                    close "loss" 1e-5 (crossEntropy (doubles scores |> Array.chunkBySize 4) labels) (scalar output.Loss)
                     Expect.equal output.Embedding.shape [| 12L; 8L |] "h of every orientation"
                     Expect.equal (method.Levels 3) (LossLevels(log 4., log 4.)) "levels"
             }
 
             test "an impossible classifier is refused" {
                 use encoder = small ()
-                throws "at least 1" (fun () -> new Rotation(encoder, RotationOptions([| 0 |], false)))
+                refused "at least 1" (fun () -> new Rotation(encoder, RotationOptions([| 0 |], false)))
             }
         ]
 
@@ -115,7 +105,7 @@ let private jigsaw =
                                 doubles ((module' method "classifier").call puzzle)
                         |]
 
-                    close 1e-5 (crossEntropy scores drawn) (value output.Loss) "loss"
+                    close "loss" 1e-5 (crossEntropy scores drawn) (scalar output.Loss)
                     Expect.equal output.Embedding.shape [| 9L * int64 count; 8L |] "h of every patch"
             }
 
@@ -126,18 +116,18 @@ let private jigsaw =
                 method.Encoder.eval ()
                 use patches = torch.rand (36L, 3L, 6L, 6L)
                 let views = PatchGrid patches
-                let loss step = value (forward method views step).Loss
+                let loss step = scalar (forward method views step).Loss
                 Expect.equal (loss 1L) (loss 1L) "the same step"
                 Expect.notEqual (loss 2L) (loss 1L) "another step"
                 let context = StepContext(8UL, 1L, 100L, 0)
-                Expect.notEqual (value (method.Forward(views, &context)).Loss) (loss 1L) "another seed"
+                Expect.notEqual (scalar (method.Forward(views, &context)).Loss) (loss 1L) "another seed"
                 Expect.equal (method.Levels 4) (LossLevels(log 100., log 100.)) "levels"
             }
 
             test "impossible puzzles are refused" {
                 use encoder = small ()
-                throws "at least 2" (fun () -> new Jigsaw(encoder, JigsawOptions(1, NoProjection(), [||], false)))
-                throws "count" (fun () -> new Jigsaw(encoder, JigsawOptions(400000, NoProjection(), [||], false)))
+                refused "at least 2" (fun () -> new Jigsaw(encoder, JigsawOptions(1, NoProjection(), [||], false)))
+                refused "count" (fun () -> new Jigsaw(encoder, JigsawOptions(400000, NoProjection(), [||], false)))
             }
         ]
 
@@ -242,7 +232,7 @@ let private colours =
                     let factor = pown 2L widths.Length
                     Expect.equal (decoder.call map).shape [| 2L; 3L * factor; 5L * factor; 3L |] $"{widths.Length}"
 
-                throws "at least 1" (fun () -> new ColourDecoder(4, [| 0 |], 3))
+                refused "at least 1" (fun () -> new ColourDecoder(4, [| 0 |], 3))
             }
 
             test "regression: tanh of the decoder's values against scaled chroma" {
@@ -265,7 +255,7 @@ let private colours =
                                     ** 2.
                     ]
 
-                close 1e-4 (List.average expected) (value output.Loss) "loss"
+                close "loss" 1e-4 (List.average expected) (scalar output.Loss)
                 Expect.equal (method.Levels 3) (LossLevels(Nullable(), Nullable())) "no levels"
                 Expect.equal method.State.Count 0 "no state"
                 Expect.equal output.Embedding.shape [| 3L; 8L |] "h"
@@ -276,7 +266,7 @@ let private colours =
                 use method = colorization (quantised 0.5) [| 5 |]
                 use bins = new SoftBins(CieLab.GamutGrid 10, 10, 5, 5., cpu)
                 let count = float bins.Count
-                close 1e-12 (log count) (method.Levels 2).Chance.Value "chance"
+                close "chance" 1e-12 (log count) (method.Levels 2).Chance.Value
 
                 let encoded (batch: LabView) =
                     bins.Encode(batch.Chroma.permute(0, 2, 3, 1).reshape(-1, 2))
@@ -292,7 +282,7 @@ let private colours =
                         Array.init bins.Count (fun q -> seen |> List.averageBy (fun frequencies -> frequencies[q]))
 
                     let output = forward method batch step
-                    Array.iter2 (fun e g -> close 1e-6 e g "prior") prior (doubles method.State["prior"])
+                    Array.iter2 (close "prior" 1e-6) prior (doubles method.State["prior"])
                     let wrapper = method.Encoder :?> LightnessEncoder
                     let map = wrapper.Inner.Map(wrapper.Input batch.Lightness)
                     let logits = (module' method "decoder").call(map).reshape(-1, int64 bins.Count)
@@ -302,20 +292,20 @@ let private colours =
                     let expected =
                         ColourCrossEntropy.Loss(logits, indices, shares, ColourCrossEntropy.Rarity(smooth, 0.5))
 
-                    close 1e-4 (value expected) (value output.Loss) $"loss of step {step}"
+                    close $"loss of step {step}" 1e-4 (scalar expected) (scalar output.Loss)
             }
 
             test "a decoder that misses the size of the chroma is refused with what to do" {
                 use method = colorization (quantised 0.5) [| 5; 5 |]
                 let batch = views 1 2L 8L 4L
-                throws "16x16 of the encoder's 4x4, but chroma is 4x4" (fun () -> (forward method batch 0L).Loss)
+                refused "16x16 of the encoder's 4x4, but chroma is 4x4" (fun () -> (forward method batch 0L).Loss)
             }
 
             test "impossible options are refused" {
                 use encoder = small ()
 
                 let refused text objective mean =
-                    throws text (fun () ->
+                    refused text (fun () ->
                         new Colorization(encoder, ColorizationOptions([||], objective, mean, std), cpu))
 
                 refused "uniform share" (quantised 0.) mean

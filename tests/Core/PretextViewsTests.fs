@@ -10,6 +10,7 @@ open SslResearch.Core.Data
 open SslResearch.Core.Runtime
 open SslResearch.Core.Views
 open Tests.Support
+open Tests.Support.Refusals
 
 let private shape h w c = ImageShape(h, w, c)
 
@@ -91,13 +92,6 @@ let private allocatesNothing (augmenter: IAugmenter<'Views>) (pixels: byte[]) =
         Expect.equal (GC.GetAllocatedBytesForCurrentThread() - before) 0L "bytes"
     finally
         handles |> Array.iter _.Free()
-
-let private message f =
-    try
-        f () |> ignore
-        ""
-    with :? ArgumentException as e ->
-        e.Message
 
 let private turns =
     testList

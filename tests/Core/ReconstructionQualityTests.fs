@@ -10,8 +10,7 @@ open Tests.Support.Networks
 
 let private normalisation = ChannelNormalisation([| 0.5f; 0.4f; 0.3f |], [| 0.25f; 0.2f; 0.5f |])
 
-let private close what expected got =
-    Expect.isTrue (Golden.close 1e-6 1e-12 expected got) $"{what}: {expected} against {got}"
+let private close what = Golden.agrees what 1e-6 1e-12
 
 /// Values from 0 to 1 without structure.
 let private pixels seed count =

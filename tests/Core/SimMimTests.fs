@@ -10,14 +10,8 @@ open SslResearch.Core.Views
 open Tests.Support
 open Tests.Support.PatchViews
 open Tests.Support.Networks
-
-let private close what tolerance (expected: float) (got: float) =
-    Expect.isLessThanOrEqual
-        (abs (got - expected))
-        (tolerance * max 1. (abs expected))
-        $"{what}: {expected} against {got}"
-
-let private value (t: torch.Tensor) = Array.head (doubles t)
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 let private vit =
     { VitTiny 16 4 with
@@ -44,13 +38,6 @@ let private token (method: SimMim) =
     parameters (part<PixelHead> method "head")
     |> List.find (fst >> (=) "mask_token")
     |> snd
-
-let private refused text f =
-    try
-        f () |> ignore
-        failtest $"nothing was thrown; expected: {text}"
-    with :? ArgumentException as e ->
-        Expect.stringContains e.Message text text
 
 let private isHidden (rows: int[][]) visible n p = Array.IndexOf(rows[n], p) >= visible
 
@@ -168,7 +155,7 @@ let private laws =
                                         |> Array.average
                             |]
 
-                        close name 1e-9 (Array.average errors) (value output.Loss)
+                        close name 1e-9 (Array.average errors) (scalar output.Loss)
                         Expect.equal output.Embedding.shape [| 3L; int64 method.Encoder.FeatureCount |] name
             }
 
@@ -234,7 +221,7 @@ let private laws =
                                     |> Array.average
                         |]
 
-                    close "loss" 1e-9 (Array.average errors) (value output.Loss)
+                    close "loss" 1e-9 (Array.average errors) (scalar output.Loss)
             }
 
             test "there are no levels without images" {
@@ -295,7 +282,7 @@ let private pictures =
                     close
                         name
                         1e-9
-                        (value (forward method (MaskedView(x, indices rows, visible))).Loss)
+                        (scalar (forward method (MaskedView(x, indices rows, visible))).Loss)
                         (Array.average errors)
 
             }

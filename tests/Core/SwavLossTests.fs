@@ -7,22 +7,8 @@ open TorchSharp
 open SslResearch.Core.Losses
 open Tests.Support
 open Tests.Support.Networks
-
-let private scalar (t: torch.Tensor) = Array.head (doubles t)
-
-/// Inputs without structure, one value a position.
-let private arbitrary seed rows width =
-    Array.init (rows * width) (fun i -> sin (float seed + 1.7 * float i + 0.013 * float (i * i)))
-
-let private matrix seed rows width =
-    arbitrary seed rows width |> tensor [| int64 rows; int64 width |]
-
-let private message (f: unit -> torch.Tensor) =
-    try
-        f () |> ignore
-        failtest "accepted"
-    with :? ArgumentException as e ->
-        e.Message
+open Tests.Support.Numbers
+open Tests.Support.Refusals
 
 /// Sinkhorn as the authors write it down, loop by loop, on rows of images.
 let private naiveCodes (scores: float[][]) epsilon iterations =
@@ -61,9 +47,6 @@ let private naiveLoss (scores: float[][][]) (codes: float[][][]) temperature =
     ]
     |> List.average
 
-let private close what rtol atol expected got =
-    Expect.isTrue (Golden.close rtol atol expected got) $"{what}: {expected} against {got}"
-
 let private tolerance (e: JsonElement) double =
     let t = e.GetProperty("tolerance").GetProperty(if double then "f64" else "f32")
     fun (name: string) -> t.GetProperty(name).GetDouble()
@@ -84,10 +67,10 @@ let private checkGradients (e: JsonElement) double (leaves: (string * torch.Tens
         let summary = e.GetProperty("expected").GetProperty("grad").GetProperty name
         let g = doubles t.grad
         let norm = sqrt (summary.GetProperty("sumsq").GetDouble())
-        close $"norm of gradient {name}" bound 0. norm (sqrt (Array.sumBy (fun x -> x * x) g))
+        Golden.agrees $"norm of gradient {name}" bound 0. norm (sqrt (Array.sumBy (fun x -> x * x) g))
 
         Golden.floats (summary.GetProperty "first6")
-        |> Array.iteri (fun i x -> close $"gradient {name}[{i}]" 0. (bound * norm) x g[i])
+        |> Array.iteri (fun i x -> Golden.agrees $"gradient {name}[{i}]" 0. (bound * norm) x g[i])
 
 let private golden =
     [
@@ -116,7 +99,8 @@ let private golden =
                         let bound = tolerance e double
 
                         Array.zip expected (doubles codes)
-                        |> Array.iteri (fun i (want, got) -> close $"Q[{i}]" (bound "rtol") (bound "atol") want got)
+                        |> Array.iteri (fun i (want, got) ->
+                            Golden.agrees $"Q[{i}]" (bound "rtol") (bound "atol") want got)
 
                         Expect.isFalse codes.requires_grad "detached"
                     }
@@ -146,7 +130,7 @@ let private golden =
                         loss.backward ()
                         let bound = tolerance e double
                         let want = e.GetProperty("expected").GetProperty("value").GetDouble()
-                        close "value" (bound "rtol") (bound "atol") want (scalar loss)
+                        Golden.agrees "value" (bound "rtol") (bound "atol") want (scalar loss)
                         checkGradients e double crops
 
                         for name, t in leaves |> List.skip crops.Length do
@@ -166,21 +150,21 @@ let tests =
                     for epsilon in [ 0.05; 0.5 ] do
                         for iterations in [ 0; 1; 3; 200 ] do
                             use scope = torch.NewDisposeScope()
-                            let scores = arbitrary images images prototypes
+                            let scores = arbitrary images (images * prototypes)
                             let codes = doubles (Sinkhorn.Codes(matrix images images prototypes, epsilon, iterations))
                             let naive = naiveCodes (Array.chunkBySize prototypes scores) epsilon iterations
 
                             Array.zip (Array.concat naive) codes
-                            |> Array.iteri (fun i (want, got) -> close $"Q[{i}]" 1e-9 1e-12 want got)
+                            |> Array.iteri (fun i (want, got) -> Golden.agrees $"Q[{i}]" 1e-9 1e-12 want got)
 
                             if iterations > 0 then
                                 for row in Array.chunkBySize prototypes codes do
-                                    close "a row's sum" 1e-12 0. 1. (Array.sum row)
+                                    Golden.agrees "a row's sum" 1e-12 0. 1. (Array.sum row)
 
                             if iterations = 200 && epsilon = 0.5 then
                                 for j in 0 .. prototypes - 1 do
                                     let used = Seq.init images (fun i -> codes[i * prototypes + j]) |> Seq.sum
-                                    close "use of a prototype" 1e-6 0. (float images / float prototypes) used
+                                    Golden.agrees "use of a prototype" 1e-6 0. (float images / float prototypes) used
             }
 
             test "sinkhorn does not see a prototype's popularity, nor the order of images and prototypes" {
@@ -189,7 +173,7 @@ let tests =
                 let codes = Sinkhorn.Codes(scores, 0.1, 3)
 
                 let same what (expected: torch.Tensor) (got: torch.Tensor) =
-                    Array.iter2 (close what 1e-9 1e-13) (doubles expected) (doubles got)
+                    Array.iter2 (Golden.agrees what 1e-9 1e-13) (doubles expected) (doubles got)
 
                 let popularity = torch.tensor [| 0.3; -0.2; 0.5; 0.; 0.1 |]
                 same "popularity" codes (Sinkhorn.Codes(scores.add popularity, 0.1, 3))
@@ -226,12 +210,18 @@ let tests =
                                     doubles t |> Array.chunkBySize prototypes |> Array.chunkBySize images
 
                                 let expected = naiveLoss (rows scores) (rows codes) 0.2
-                                close "loss" 1e-10 1e-12 expected (scalar (SwavLoss.Loss(scores, codes, crops, 0.2)))
+
+                                Golden.agrees
+                                    "loss"
+                                    1e-10
+                                    1e-12
+                                    expected
+                                    (scalar (SwavLoss.Loss(scores, codes, crops, 0.2)))
             }
 
             test "the gradient equals finite differences, and none reaches the codes" {
                 let rows, width, h = 12, 3, 1e-6
-                let z = arbitrary 3 rows width
+                let z = arbitrary 3 (rows * width)
                 use scope = torch.NewDisposeScope()
                 let codes = (Sinkhorn.Codes(matrix 5 6 width, 0.3, 3)).requires_grad_()
 
@@ -247,7 +237,7 @@ let tests =
                     let moved d =
                         scalar (loss (Array.mapi (fun j x -> if i = j then x + d else x) z))
 
-                    close $"element {i}" 1e-6 1e-8 ((moved h - moved -h) / (2. * h)) gradient)
+                    Golden.agrees $"element {i}" 1e-6 1e-8 ((moved h - moved -h) / (2. * h)) gradient)
             }
 
             test "the loss does not see the order of images, of small crops, of the two large ones" {
@@ -269,9 +259,9 @@ let tests =
                     )
 
                 let expected = value [ 0; 1; 2; 3; 4 ] [ 0L; 1L; 2L; 3L ]
-                close "images" 1e-10 0. expected (value [ 0; 1; 2; 3; 4 ] [ 2L; 0L; 3L; 1L ])
-                close "small crops" 1e-10 0. expected (value [ 0; 1; 4; 2; 3 ] [ 0L; 1L; 2L; 3L ])
-                close "large crops" 1e-10 0. expected (value [ 1; 0; 2; 3; 4 ] [ 0L; 1L; 2L; 3L ])
+                Golden.agrees "images" 1e-10 0. expected (value [ 0; 1; 2; 3; 4 ] [ 2L; 0L; 3L; 1L ])
+                Golden.agrees "small crops" 1e-10 0. expected (value [ 0; 1; 4; 2; 3 ] [ 0L; 1L; 2L; 3L ])
+                Golden.agrees "large crops" 1e-10 0. expected (value [ 1; 0; 2; 3; 4 ] [ 0L; 1L; 2L; 3L ])
                 let mixed = value [ 2; 1; 0; 3; 4 ] [ 0L; 1L; 2L; 3L ]
                 Expect.isGreaterThan (abs (mixed - expected)) 1e-3 "a small crop in a large one's place is another loss"
             }
@@ -285,7 +275,7 @@ let tests =
                         Expect.all (doubles codes) (fun q -> abs (q - 1. / 8.) < 1e-6) "uniform codes"
                         let loss = SwavLoss.Loss(scores, codes, 4, 0.1)
                         loss.backward ()
-                        close $"all scores {fill}" 1e-6 0. (log 8.) (scalar loss)
+                        Golden.agrees $"all scores {fill}" 1e-6 0. (log 8.) (scalar loss)
                         Expect.all (doubles scores.grad) Double.IsFinite "gradient"
 
                     use scope = torch.NewDisposeScope()
@@ -306,7 +296,11 @@ let tests =
                 for crop in [ 0L; 1L ] do
                     let rows = torch.cat ([| queued.narrow (0, crop * 5L, 5L); own.narrow (0, crop * 3L, 3L) |], 0L)
                     let expected = Sinkhorn.Codes(rows, 0.1, 3).narrow(0, 5L, 3L)
-                    Array.iter2 (close "code" 1e-9 1e-12) (doubles expected) (doubles (codes.narrow (0, crop * 3L, 3L)))
+
+                    Array.iter2
+                        (Golden.agrees "code" 1e-9 1e-12)
+                        (doubles expected)
+                        (doubles (codes.narrow (0, crop * 3L, 3L)))
             }
 
             test "wrong shapes and settings are refused with a clear message" {

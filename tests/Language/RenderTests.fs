@@ -202,7 +202,7 @@ let tests =
 
             test "estimates" {
                 Expect.equal
-                    (Render.estimate
+                    (TableText.estimate
                         {
                             Mean = 61.249
                             Half = Some 0.96
@@ -211,7 +211,7 @@ let tests =
                     "61.2 ± 1.0"
                     "three"
 
-                Expect.equal (Render.estimate { Mean = 61.26; Half = None; Count = 1 }) "61.3 (n=1)" "one"
+                Expect.equal (TableText.estimate { Mean = 61.26; Half = None; Count = 1 }) "61.3 (n=1)" "one"
             }
 
             test "rendered files are written once and then left alone" {

@@ -4,6 +4,7 @@ module Tests.Support.Golden
 open System
 open System.IO
 open System.Text.Json
+open Expecto
 
 let private folder = Path.Combine(AppContext.BaseDirectory, "Conformance")
 
@@ -91,3 +92,7 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
 /// Agreement as the files define it: |got - expected| <= atol + rtol * |expected|.
 let close (rtol: float) (atol: float) (expected: float) (got: float) =
     abs (got - expected) <= atol + rtol * abs expected
+
+/// The same, expected.
+let agrees what rtol atol expected got =
+    Expect.isTrue (close rtol atol expected got) $"{what}: {expected} against {got}"

@@ -32,6 +32,7 @@ public static unsafe class FusedNorm
     /// <param name="relu">Whether ReLU follows.</param>
     /// <param name="chunks">Parts of the batch, equal but for one image, that are normalised each by itself; running statistics are updated by each in turn.</param>
     /// <returns>(N, C, H, W) float32, channels-last.</returns>
+    /// <exception cref="ArgumentException">Not served, another shape or type, or more chunks than images.</exception>
     public static Tensor Apply(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor runningMean, Tensor runningVariance, double momentum, double epsilon, bool relu, int chunks = 1)
     {
         if (!Serves(x))
@@ -39,6 +40,15 @@ public static unsafe class FusedNorm
             throw new ArgumentException($"expected (N, C, H, W) float32 on the CPU, channels-last; received {x.dtype} ({string.Join(", ", x.shape)})", nameof(x));
         }
 
+        if (residual is not null && !(CpuFloats.Holds(residual) && Aten.Sizes(residual).SequenceEqual(Aten.Sizes(x))))
+        {
+            throw new ArgumentException($"expected the input's ({string.Join(", ", x.shape)}) float32 on the CPU; received {residual.dtype} ({string.Join(", ", residual.shape)})", nameof(residual));
+        }
+
+        RequireChannels(weight, x, nameof(weight));
+        RequireChannels(bias, x, nameof(bias));
+        RequireChannels(runningMean, x, nameof(runningMean));
+        RequireChannels(runningVariance, x, nameof(runningVariance));
         ArgumentOutOfRangeException.ThrowIfLessThan(chunks, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(chunks, x.size(0));
         using var scope = NewDisposeScope();
@@ -53,6 +63,15 @@ public static unsafe class FusedNorm
             y,
             relu && residual is not null ? [x, weight, statistics, y] : [x, weight, statistics],
             (gradient, saved, gradients) => Backward(gradient, saved, relu, gradients)).MoveToOuterDisposeScope();
+    }
+
+    private static void RequireChannels(Tensor t, Tensor x, string name)
+    {
+        var sizes = Aten.Sizes(t);
+        if (!CpuFloats.Holds(t) || sizes.Length != 1 || sizes[0] != Aten.Sizes(x)[1] || Aten.Strides(t)[0] != 1)
+        {
+            throw new ArgumentException($"expected ({x.size(1)}) float32 on the CPU, one value a channel; received {t.dtype} ({string.Join(", ", t.shape)})", name);
+        }
     }
 
     private static (Tensor Y, Tensor Statistics) Forward(Tensor x, Tensor? residual, Tensor weight, Tensor bias, in Settings settings)
