@@ -40,8 +40,7 @@ public static class InfoNce
         using var scope = NewDisposeScope();
         var query = Unit(queries).mul(1 / temperature); // (N, d)
         var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
-        var (total, slope) = LogSumExp(query.detach(), negatives.detach(), 1 / temperature);
-        var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
+        var others = LogSumExp(query, negatives.detach(), 1 / temperature); // (N)
 
         // The same as cross entropy over the K+1 logits, without a copy of them.
         return nn.functional.logsigmoid(positive.sub(others)).mean().neg().MoveToOuterDisposeScope();
@@ -97,24 +96,24 @@ public static class InfoNce
         return nn.functional.cross_entropy(logits, own);
     }
 
-    /// <summary>
-    /// log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory.
-    /// </summary>
-    /// <param name="rows">(N, d), no gradient.</param>
+    /// <summary>log Σⱼ exp(x·nⱼ), with its gradient by x, block by block: the similarities with a long queue are never all in memory.</summary>
+    /// <param name="rows">(N, d).</param>
     /// <param name="others">(K, d), no gradient.</param>
     /// <param name="bound">Largest absolute value that x·nⱼ can have.</param>
-    /// <returns>(N) and (N, d).</returns>
-    private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others, double bound)
+    /// <returns>(N).</returns>
+    private static Tensor LogSumExp(Tensor rows, Tensor others, double bound)
     {
         using var scope = NewDisposeScope();
-        using var frozen = no_grad();
-        var (value, slope) = bound <= SafeExponent && QueueKernels.Serves(rows, others)
-            ? QueueKernels.LogSumExp(rows, others)
-            : WithMaxima(rows, others);
-        return (value.squeeze(1).MoveToOuterDisposeScope(), slope.MoveToOuterDisposeScope());
+        var fixedRows = rows.detach();
+        var (value, slope) = bound <= SafeExponent && QueueKernels.Serves(fixedRows, others)
+            ? QueueKernels.LogSumExp(fixedRows, others)
+            : WithMaxima(fixedRows, others);
+        return CustomBackward
+            .Attach([rows], value, [slope], static (gradient, saved, gradients) => gradients[0] = saved[0].mul(gradient))
+            .squeeze(1).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The same with what is largest so far taken off all exponents: (N, 1) and (N, d).</summary>
+    /// <summary>As <see cref="QueueKernels.LogSumExp"/>, with what is largest so far taken off all exponents.</summary>
     private static (Tensor Value, Tensor Slope) WithMaxima(Tensor rows, Tensor others)
     {
         using var scope = NewDisposeScope();

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using SslResearch.Core.Losses;
 using SslResearch.Core.Models.Layers;
 using SslResearch.Core.Runtime;
 using TorchSharp;
@@ -16,6 +17,7 @@ internal static class KernelSide
         ["linear"] = ("Linear layer, 1184 rows, 64 to 256", ours => Linear(ours, 1184, 64, 256)),
         ["linear-wide"] = ("Linear layer, 4096 rows, 384 to 1536", ours => Linear(ours, 4096, 384, 1536)),
         ["attention"] = ("Attention, 32 sequences of 37 tokens, 2 heads of 32", ours => Attention(ours, 32, 37, 2, 32)),
+        ["queue"] = ("Contrast of 256 queries with a queue of 4096, width 128", ours => Contrast(ours, 256, 4096, 128)),
         ["convolution-12"] = ("Convolution 3×3, 512 images of 12×12, 32 channels", ours => Convolve(ours, 12, 32)),
         ["convolution-6"] = ("Convolution 3×3, 512 images of 6×6, 64 channels", ours => Convolve(ours, 6, 64)),
         ["convolution-3"] = ("Convolution 3×3, 512 images of 3×3, 128 channels", ours => Convolve(ours, 3, 128)),
@@ -72,6 +74,21 @@ internal static class KernelSide
         return (() => ours ? PackedAttention.Apply(qkv, heads, false) : Torch(), randn(n, tokens, heads * depth));
     }
 
+    private static (Func<Tensor> Forward, Tensor Gradient) Contrast(bool ours, long rows, long length, long width)
+    {
+        const double temperature = 0.1;
+        var (queries, keys, queue) = (Leaf(rows, width), Unit(randn(rows, width)), Unit(randn(length, width)));
+        var labels = zeros(rows, ScalarType.Int64);
+        Tensor Torch()
+        {
+            var q = Unit(queries);
+            var logits = cat([q.mul(keys).sum(1, keepdim: true), q.matmul(queue.t())], 1);
+            return nn.functional.cross_entropy(logits.div_(temperature), labels);
+        }
+
+        return (() => ours ? InfoNce.Queue(queries, keys, queue, temperature) : Torch(), tensor(1f));
+    }
+
     private static (Func<Tensor> Forward, Tensor Gradient) Convolve(bool ours, long size, long channels)
     {
         var (x, weight) = (Innermost(512, size, channels), Innermost(channels, 3, channels));
@@ -79,6 +96,8 @@ internal static class KernelSide
             () => ours ? Convolution.Apply(x, weight, 1, 1) : nn.functional.conv2d(x, weight, padding: [1, 1]),
             randn(512, size, size, channels).permute(0, 3, 1, 2));
     }
+
+    private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1);
 
     private static Tensor Leaf(params long[] shape) => randn(shape).requires_grad_();
 
