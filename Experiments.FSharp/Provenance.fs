@@ -54,6 +54,8 @@ module Provenance =
                              "--"
                              ":/"
                              ":(top,exclude)results"
+                             ":(top,exclude)benchmarks/results"
+                             ":(top,exclude)benchmarks/RESULTS.md"
                          ]
 
                  hash, changes <> Some "")

@@ -1,6 +1,9 @@
+extern alias language;
+
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using SslResearch.Core.Runtime;
+using Language = language::SslResearch;
 
 namespace SslResearch.Benchmarks;
 
@@ -18,9 +21,9 @@ internal sealed record Machine(string Processor, int Cores, string System, strin
     {
         var runtime = TorchRuntime.Initialise(threads: 2);
         return new Machine(
-            Field("/proc/cpuinfo", "model name", ':') ?? RuntimeInformation.ProcessArchitecture.ToString(),
+            Language.ProvenanceModule.cpu(),
             Environment.ProcessorCount,
-            Field("/etc/os-release", "PRETTY_NAME", '=') ?? RuntimeInformation.OSDescription,
+            SystemName() ?? RuntimeInformation.OSDescription,
             RuntimeInformation.FrameworkDescription,
             runtime.TorchSharp,
             runtime.Libtorch,
@@ -30,8 +33,10 @@ internal sealed record Machine(string Processor, int Cores, string System, strin
     /// <summary>Part of a file's name.</summary>
     public string Slug => Regex.Replace(Processor.ToLowerInvariant(), "[^a-z0-9]+", "-").Trim('-') + $"-{Cores}-cores";
 
-    private static string? Field(string file, string name, char separator) => !File.Exists(file) ? null : File.ReadLines(file)
-        .Where(l => l.StartsWith(name, StringComparison.Ordinal))
-        .Select(l => l[(l.IndexOf(separator) + 1)..].Trim().Trim('"'))
-        .FirstOrDefault();
+    private static string? SystemName()
+    {
+        const string file = "/etc/os-release";
+        const string name = "PRETTY_NAME=";
+        return !File.Exists(file) ? null : File.ReadLines(file).FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?[name.Length..].Trim('"');
+    }
 }

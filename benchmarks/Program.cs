@@ -1,6 +1,8 @@
-using System.Diagnostics;
+extern alias language;
+
 using System.Globalization;
 using System.Text.Json;
+using Language = language::SslResearch;
 
 namespace SslResearch.Benchmarks;
 
@@ -58,22 +60,17 @@ internal static class Program
             // Said once for each case that needs it.
         }
 
-        var entries = new List<Entry>();
+        var machine = Machine.Here(peer);
         foreach (var @case in all.Where(c => letters.Count == 0 || letters.Contains(c.Letter)))
         {
             try
             {
-                entries.Add(Alternate(@case, side, (int)arguments.Number("--rounds", 5)));
+                ResultFile.Store(Results(root), machine, Alternate(@case, side, (int)arguments.Number("--rounds", 5)));
             }
             catch (PeerMissingException e)
             {
                 Console.WriteLine($"({@case.Letter}) {@case.Title}: skipped: {e.Message}");
             }
-        }
-
-        if (entries.Count > 0)
-        {
-            ResultFile.Store(Results(root), Commit(root), Machine.Here(peer), entries);
         }
 
         return Render(root);
@@ -97,7 +94,8 @@ internal static class Program
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"({@case.Letter}) {@case.Title}: {ours.Rate:G4} {unit}{against}"));
         }
 
-        return Entry.Of(@case, unit, done);
+        var (commit, dirty) = Language.ProvenanceModule.commit();
+        return Entry.Of(@case, unit, dirty ? $"{commit}+changes" : commit, done);
     }
 
     private static int Render(string root)
@@ -122,21 +120,5 @@ internal static class Program
         }
 
         throw new InvalidOperationException("The benchmarks run from within the repository.");
-    }
-
-    private static string Commit(string root)
-    {
-        var info = new ProcessStartInfo("git", ["-C", root, "describe", "--always", "--dirty"]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        try
-        {
-            using var git = Process.Start(info)!;
-            var text = git.StandardOutput.ReadToEnd().Trim();
-            git.WaitForExit();
-            return git.ExitCode == 0 ? text : "unknown";
-        }
-        catch (System.ComponentModel.Win32Exception)
-        {
-            return "unknown";
-        }
     }
 }

@@ -15,11 +15,11 @@ internal static class ResultTable
         {
             var m = file.Machine;
             text.Append(CultureInfo.InvariantCulture, $"\n## {file.Date}, {m.Processor}, {m.Cores} cores\n\n");
-            text.Append(CultureInfo.InvariantCulture, $"{m.System}; {m.Dotnet}, TorchSharp {m.TorchSharp}, libtorch {m.Libtorch}; peer: {m.Peer ?? "none"}; commit {file.Commit}.\n\n");
-            text.Append("| | measured | unit | ours | peer | | ratio | asked | holds |\n|---|---|---|---:|---:|---|---|---|---|\n");
+            text.Append(CultureInfo.InvariantCulture, $"{m.System}; {m.Dotnet}, TorchSharp {m.TorchSharp}, libtorch {m.Libtorch}; peer: {m.Peer ?? "none"}.\n\n");
+            text.Append("| | measured | unit | ours | peer | | ratio | asked | holds | commit |\n|---|---|---|---:|---:|---|---|---|---|---|\n");
             foreach (var e in file.Entries)
             {
-                text.Append(CultureInfo.InvariantCulture, $"| {e.Letter} | {e.Title} | {e.Unit} | {Short(e.Ours)} | {(e.PeerRate is { } rate ? Short(rate) : "")} | {e.Peer} | {Ratio(e)} | {e.Goal} | {(e.Holds ? "yes" : "no")} |\n");
+                text.Append(CultureInfo.InvariantCulture, $"| {e.Letter} | {e.Title} | {e.Unit} | {Short(e.Ours)} | {(e.PeerRate is { } rate ? Short(rate) : "")} | {e.Peer} | {Ratio(e)} | {e.Goal} | {(e.Holds ? "yes" : "no")} | {e.Commit} |\n");
             }
         }
 
