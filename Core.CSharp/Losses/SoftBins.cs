@@ -14,6 +14,9 @@ public sealed class SoftBins : IDisposable
     // Cells of the table along the distance of two bins: smaller cells have fewer bins to choose from.
     private const int Fine = 4;
 
+    // What one item of the loop encodes.
+    private const int ColoursAtOnce = 64;
+
     private readonly int step;
     private readonly int neighbours;
     private readonly double sigma;
@@ -127,46 +130,53 @@ public sealed class SoftBins : IDisposable
         var count = (int)rows.shape[0];
         var nearest = empty(count, neighbours, ScalarType.Int64);
         var shares = empty(count, neighbours, ScalarType.Float32);
-        var source = CpuFloats.Pointer(rows);
-        var target = (long*)Aten.DataPointer(nearest);
-        var part = CpuFloats.Pointer(shares);
-        var (scale, middle, decay) = ((float)Fine / step, side / 2f, (float)(-1 / (2 * sigma * sigma)));
-        for (var m = 0; m < count; m++, source += 2, target += neighbours, part += neighbours)
+        var kernel = new EncodeKernel
         {
-            var (row, column) = (Math.Clamp((int)MathF.Floor((source[0] * scale) + middle), 0, side - 1), Math.Clamp((int)MathF.Floor((source[1] * scale) + middle), 0, side - 1));
-            var known = 0; // so many distances lie in part, smallest first
-            foreach (var bin in candidateTable.AsSpan(((row * side) + column) * width, width))
+            Bins = this,
+            Colours = CpuFloats.Pointer(rows),
+            Count = count,
+            Nearest = (long*)Aten.DataPointer(nearest),
+            Shares = CpuFloats.Pointer(shares),
+        };
+        NativeParallel.For(ref kernel, (count + ColoursAtOnce - 1) / ColoursAtOnce);
+        return (nearest, shares);
+    }
+
+    /// <summary>The nearest bins of one colour and their shares.</summary>
+    private unsafe void EncodeOne(float* colour, long* target, float* part)
+    {
+        var (scale, middle, decay) = ((float)Fine / step, side / 2f, (float)(-1 / (2 * sigma * sigma)));
+        var (row, column) = (Math.Clamp((int)MathF.Floor((colour[0] * scale) + middle), 0, side - 1), Math.Clamp((int)MathF.Floor((colour[1] * scale) + middle), 0, side - 1));
+        var known = 0; // so many distances lie in part, smallest first
+        foreach (var bin in candidateTable.AsSpan(((row * side) + column) * width, width))
+        {
+            var (a, b) = (centreTable[2 * bin] - colour[0], centreTable[(2 * bin) + 1] - colour[1]);
+            var distance = (a * a) + (b * b);
+            if (known == neighbours && !(distance < part[known - 1]))
             {
-                var (a, b) = (centreTable[2 * bin] - source[0], centreTable[(2 * bin) + 1] - source[1]);
-                var distance = (a * a) + (b * b);
-                if (known == neighbours && !(distance < part[known - 1]))
-                {
-                    continue;
-                }
-
-                known = Math.Min(known + 1, neighbours);
-                var place = known - 1;
-                for (; place > 0 && distance < part[place - 1]; place--)
-                {
-                    (part[place], target[place]) = (part[place - 1], target[place - 1]);
-                }
-
-                (part[place], target[place]) = (distance, bin);
+                continue;
             }
 
-            var (least, sum) = (part[0], 0f);
-            for (var i = 0; i < neighbours; i++)
+            known = Math.Min(known + 1, neighbours);
+            var place = known - 1;
+            for (; place > 0 && distance < part[place - 1]; place--)
             {
-                sum += part[i] = MathF.Exp((part[i] - least) * decay);
+                (part[place], target[place]) = (part[place - 1], target[place - 1]);
             }
 
-            for (var i = 0; i < neighbours; i++)
-            {
-                part[i] /= sum;
-            }
+            (part[place], target[place]) = (distance, bin);
         }
 
-        return (nearest, shares);
+        var (least, sum) = (part[0], 0f);
+        for (var i = 0; i < neighbours; i++)
+        {
+            sum += part[i] = MathF.Exp((part[i] - least) * decay);
+        }
+
+        for (var i = 0; i < neighbours; i++)
+        {
+            part[i] /= sum;
+        }
     }
 
     private static long SquaredDistance((int A, int B) p, (int A, int B) q) =>
@@ -200,5 +210,22 @@ public sealed class SoftBins : IDisposable
 
         int Centre(int place) => (2 * place) + 1 - side;
         static int Nearest(int length) => (int)Math.Floor((length + Fine) / (double)Unit);
+    }
+
+    private unsafe struct EncodeKernel : IRangeKernel
+    {
+        public SoftBins Bins;
+        public float* Colours;
+        public int Count;
+        public long* Nearest;
+        public float* Shares;
+
+        public readonly void Run(int from, int to)
+        {
+            for (var m = from * ColoursAtOnce; m < Math.Min(to * ColoursAtOnce, Count); m++)
+            {
+                Bins.EncodeOne(Colours + (2L * m), Nearest + ((long)m * Bins.neighbours), Shares + ((long)m * Bins.neighbours));
+            }
+        }
     }
 }
