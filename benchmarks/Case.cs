@@ -7,7 +7,8 @@ namespace SslResearch.Benchmarks;
 /// <param name="Ours">Arguments of our side; see <see cref="OurSide"/>.</param>
 /// <param name="Peer">Who is compared with.</param>
 /// <param name="Goal">What is asked of the result.</param>
-internal sealed record Case(string Letter, string Name, string Title, IReadOnlyList<string> Ours, Peer Peer, Goal Goal);
+/// <param name="Once">Whether one round is enough, however many are asked for: where a round is as long as many.</param>
+internal sealed record Case(string Letter, string Name, string Title, IReadOnlyList<string> Ours, Peer Peer, Goal Goal, bool Once = false);
 
 /// <summary>The other side of a case.</summary>
 /// <param name="Title">For the table.</param>

@@ -40,7 +40,7 @@ internal static class Cases
             new Peer.Python("PyTorch, batched tensor augmentation", ["pretraining.py", "--images", images.Small, "--augmentation", "batched"]),
             Goal.Ratio(1.1)),
         new("e", "wait", $"Loader wait, part of the step, {Preset}", ["wait"], new Peer.None(), Goal.Percent(2)),
-        new("f", "memory", "Resident memory, largest change from step 500 to 5 000", ["memory"], new Peer.None(), Goal.Percent(2)),
+        new("f", "memory", "Resident memory, largest change from step 500 to 5 000", ["memory"], new Peer.None(), Goal.Percent(2), Once: true),
         .. OverheadCases.Names.Select(name => new Case(
             "g", $"overhead {name}", $"{name}: step over the bare passes of its networks, {Preset}", ["overhead", name], new Peer.None(), Goal.Percent(8))),
         .. MaskedEncoders(),

@@ -81,8 +81,7 @@ internal static class Program
         var done = new List<Round>();
         var unit = "";
 
-        // A value that is judged by itself needs no second opinion.
-        for (var i = 0; i < (@case.Peer is Peer.None ? 1 : rounds); i++)
+        for (var i = 0; i < (@case.Once ? 1 : rounds); i++)
         {
             // Who goes first changes from round to round.
             var theirs = i % 2 == 1 ? side.Theirs(@case.Peer) : null;

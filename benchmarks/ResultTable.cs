@@ -10,7 +10,7 @@ internal static class ResultTable
     {
         var text = new StringBuilder();
         text.Append("# Benchmarks\n\nRendered from `results/` by `./build.sh Bench`; not edited by hand. ");
-        text.Append("Both sides run alternately in processes of their own; rates are medians over the rounds, the ratio is the median of the rounds' ratios (lowest to highest).\n");
+        text.Append("Both sides run alternately in processes of their own; rates are medians over the rounds, the ratio is the median of the rounds' ratios (lowest to highest). What has no peer shows the spread of its own rounds.\n");
         foreach (var file in files)
         {
             var m = file.Machine;
@@ -26,9 +26,16 @@ internal static class ResultTable
         return text.ToString();
     }
 
-    private static string Ratio(Entry e) => e.Ratios.Count == 0 ? "" : string.Create(
-        CultureInfo.InvariantCulture,
-        $"{Statistics.Median(e.Ratios):0.00}× ({e.Ratios.Min():0.00}–{e.Ratios.Max():0.00}, {e.Ratios.Count} rounds)");
+    /// <summary>Where there is no peer to divide by, the spread of our own rounds stands in the ratio's place.</summary>
+    private static string Ratio(Entry e) => (e.Ratios, e.Rounds.Count) switch
+    {
+        ({ Count: > 0 }, _) => string.Create(CultureInfo.InvariantCulture, $"{Statistics.Median(e.Ratios):0.00}× {Spread(e.Ratios)}"),
+        (_, 1) => "",
+        _ => Spread([.. e.Rounds.Select(r => r.Ours)]),
+    };
+
+    private static string Spread(IReadOnlyList<double> values) =>
+        string.Create(CultureInfo.InvariantCulture, $"({values.Min():0.00}–{values.Max():0.00}, {values.Count} rounds)");
 
     private static string Short(double value) => value.ToString(value >= 100 ? "N0" : "0.00", CultureInfo.InvariantCulture);
 }
