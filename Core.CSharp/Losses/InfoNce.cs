@@ -38,9 +38,18 @@ public static class InfoNce
         }
 
         using var scope = NewDisposeScope();
+        if (1 / temperature <= SafeExponent && QueueKernels.Serves(queries, negatives) && QueueKernels.Serves(keys, negatives))
+        {
+            var (mean, gradient) = QueueKernels.Contrast(queries, keys, negatives, temperature, NormFloor);
+            return CustomBackward
+                .Attach([queries], tensor((float)mean), [gradient], static (outer, saved, gradients) => gradients[0] = saved[0].mul(outer))
+                .MoveToOuterDisposeScope();
+        }
+
         var query = Unit(queries).mul(1 / temperature); // (N, d)
         var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
-        var others = LogSumExp(query, negatives.detach(), 1 / temperature); // (N)
+        var (total, slope) = LogSumExp(query.detach(), negatives.detach());
+        var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
 
         // The same as cross entropy over the K+1 logits, without a copy of them.
         return nn.functional.logsigmoid(positive.sub(others)).mean().neg().MoveToOuterDisposeScope();
@@ -96,27 +105,17 @@ public static class InfoNce
         return nn.functional.cross_entropy(logits, own);
     }
 
-    /// <summary>log Σⱼ exp(x·nⱼ), with its gradient by x, block by block: the similarities with a long queue are never all in memory.</summary>
-    /// <param name="rows">(N, d).</param>
+    /// <summary>
+    /// log Σⱼ exp(x·nⱼ) and its derivative by x, Σⱼ softmaxⱼ·nⱼ, block by block: the similarities with a long queue are never all in memory.
+    /// What is largest so far is taken off all exponents.
+    /// </summary>
+    /// <param name="rows">(N, d), no gradient.</param>
     /// <param name="others">(K, d), no gradient.</param>
-    /// <param name="bound">Largest absolute value that x·nⱼ can have.</param>
-    /// <returns>(N).</returns>
-    private static Tensor LogSumExp(Tensor rows, Tensor others, double bound)
+    /// <returns>(N) and (N, d).</returns>
+    private static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor others)
     {
         using var scope = NewDisposeScope();
-        var fixedRows = rows.detach();
-        var (value, slope) = bound <= SafeExponent && QueueKernels.Serves(fixedRows, others)
-            ? QueueKernels.LogSumExp(fixedRows, others)
-            : WithMaxima(fixedRows, others);
-        return CustomBackward
-            .Attach([rows], value, [slope], static (gradient, saved, gradients) => gradients[0] = saved[0].mul(gradient))
-            .squeeze(1).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>As <see cref="QueueKernels.LogSumExp"/>, with what is largest so far taken off all exponents.</summary>
-    private static (Tensor Value, Tensor Slope) WithMaxima(Tensor rows, Tensor others)
-    {
-        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
         var count = others.size(0);
         var largest = full([rows.size(0), 1L], double.NegativeInfinity, rows.dtype, rows.device);
         var sum = zeros_like(largest);
@@ -134,7 +133,7 @@ public static class InfoNce
             largest.copy_(next);
         }
 
-        return (sum.log().add_(largest).MoveToOuterDisposeScope(), slope.div_(sum).MoveToOuterDisposeScope());
+        return (sum.log().add_(largest).squeeze(1).MoveToOuterDisposeScope(), slope.div_(sum).MoveToOuterDisposeScope());
     }
 
     private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);

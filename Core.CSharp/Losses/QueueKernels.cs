@@ -23,17 +23,36 @@ internal static unsafe class QueueKernels
     public static bool Serves(Tensor rows, Tensor queue) =>
         Vector512.IsHardwareAccelerated && rows.dim() == 2 && queue.dim() == 2 && rows.size(1) == queue.size(1) && Holds(rows) && Holds(queue) && rows.is_contiguous() && queue.is_contiguous() && rows.size(1) % VectorMath.Lanes == 0;
 
-    /// <summary>Exponentials are taken as they are: for inner products that are small enough.</summary>
-    /// <param name="rows">(N, d).</param>
-    /// <param name="queue">(K, d).</param>
-    /// <returns>log Σⱼ exp(x·nⱼ) of each row, (N, 1), and Σⱼ softmaxⱼ·nⱼ, (N, d).</returns>
-    public static (Tensor Value, Tensor Slope) LogSumExp(Tensor rows, Tensor queue)
+    /// <summary>
+    /// <see cref="InfoNce.Queue"/>'s loss of each query and its gradient. Exponentials are taken as they are: for temperatures that allow it.
+    /// </summary>
+    /// <param name="queries">(N, d), any length.</param>
+    /// <param name="keys">(N, d), any length, as dense as the queries.</param>
+    /// <param name="queue">(K, d), of unit length.</param>
+    /// <param name="temperature">τ.</param>
+    /// <param name="floor">Shorter vectors are divided by it instead of their length.</param>
+    /// <returns>The mean over the rows, and its gradient by the queries, (N, d).</returns>
+    public static (double Mean, Tensor Gradient) Contrast(Tensor queries, Tensor keys, Tensor queue, double temperature, double floor)
     {
-        var value = empty(rows.size(0), 1);
-        var slope = empty(rows.size(0), rows.size(1));
-        var kernel = new SumKernel { Batch = Of(rows, queue), Value = Pointer(value), Slope = Pointer(slope) };
-        NativeParallel.For(ref kernel, kernel.Batch.Items);
-        return (value, slope);
+        using var unit = empty(queries.size(0), queries.size(1));
+        using var values = empty(queries.size(0));
+        var gradient = empty(queries.size(0), queries.size(1));
+        var kernel = new ContrastKernel
+        {
+            Sum = new SumKernel { Batch = Of(unit, queue), Value = Pointer(values), Slope = Pointer(gradient) },
+            Queries = Pointer(queries),
+            Keys = Pointer(keys),
+            Temperature = (float)temperature,
+            Floor = (float)floor,
+        };
+        NativeParallel.For(ref kernel, kernel.Sum.Batch.Items);
+        var sum = 0.0;
+        foreach (var loss in Aten.Floats(values))
+        {
+            sum += loss;
+        }
+
+        return (sum / queries.size(0), gradient);
     }
 
     /// <summary>Which vector of the queue has the greatest inner product, the first of equals; 0 for a row that holds NaN.</summary>
@@ -83,6 +102,7 @@ internal static unsafe class QueueKernels
             VectorMath.Multiply(Queue + ((long)at * Width), Width, 1, turned, padded, similarities, padded, size, padded, Width);
     }
 
+    /// <summary>log Σⱼ exp(x·nⱼ) of each row x, and Σⱼ softmaxⱼ·nⱼ.</summary>
     private struct SumKernel : IRangeKernel
     {
         public Batch Batch;
@@ -137,6 +157,79 @@ internal static unsafe class QueueKernels
                 }
 
                 (Vector512.Load(sums + i) + sum).Store(sums + i);
+            }
+        }
+    }
+
+    private struct ContrastKernel : IRangeKernel
+    {
+        public SumKernel Sum; // of û/τ, which is written here
+        public float* Queries;
+        public float* Keys;
+        public float Temperature;
+        public float Floor;
+
+        public readonly void Run(int from, int to)
+        {
+            var (first, count) = Sum.Batch.Range(from, to);
+            var width = Sum.Batch.Width;
+            for (var i = first; i < first + count; i++)
+            {
+                var query = Queries + ((long)i * width);
+                Scale(query, 1 / (Length(query, width) * Temperature), Sum.Batch.Rows + ((long)i * width), width);
+            }
+
+            Sum.Run(from, to);
+            for (var i = first; i < first + count; i++)
+            {
+                Finish(i, width);
+            }
+        }
+
+        /// <summary>From the row's sum to its loss, −log σ(x·k − sum), and from the sum's slope to the gradient by the query.</summary>
+        private readonly void Finish(int row, int width)
+        {
+            var start = (long)row * width;
+            var query = Queries + start;
+            var key = Keys + start;
+            var scaled = Sum.Batch.Rows + start;
+            var slope = Sum.Slope + start;
+            var (length, perKey) = (Length(query, width), 1 / Length(key, width));
+            var margin = Sum.Value[row] - (Dot(scaled, key, width) * perKey);
+            Sum.Value[row] = MathF.Max(margin, 0) + float.LogP1(MathF.Exp(-MathF.Abs(margin)));
+            var share = 1 / ((1 + MathF.Exp(-margin)) * Sum.Batch.Count);
+            for (var c = 0; c < width; c += VectorMath.Lanes)
+            {
+                ((Vector512.Load(slope + c) - (Vector512.Load(key + c) * perKey)) * share).Store(slope + c);
+            }
+
+            // The part along the query does nothing: its length is divided out, unless it is so small that the floor stands for it.
+            var along = length > Floor ? Dot(slope, scaled, width) * Temperature * Temperature : 0;
+            var factor = 1 / (length * Temperature);
+            for (var c = 0; c < width; c += VectorMath.Lanes)
+            {
+                ((Vector512.Load(slope + c) - (Vector512.Load(scaled + c) * along)) * factor).Store(slope + c);
+            }
+        }
+
+        private readonly float Length(float* x, int width) => MathF.Max(MathF.Sqrt(Dot(x, x, width)), Floor);
+
+        private static float Dot(float* x, float* y, int width)
+        {
+            var sum = Vector512<float>.Zero;
+            for (var c = 0; c < width; c += VectorMath.Lanes)
+            {
+                sum = Vector512.FusedMultiplyAdd(Vector512.Load(x + c), Vector512.Load(y + c), sum);
+            }
+
+            return Vector512.Sum(sum);
+        }
+
+        private static void Scale(float* x, float factor, float* to, int width)
+        {
+            for (var c = 0; c < width; c += VectorMath.Lanes)
+            {
+                (Vector512.Load(x + c) * factor).Store(to + c);
             }
         }
     }

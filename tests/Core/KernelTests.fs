@@ -271,6 +271,29 @@ let tests =
                     Expect.equal (doubles (ring.Nearest x)) (doubles (queue.index_select (0L, best))) "neighbours"
                 }
 
+            test "queue: at collapse loss and gradient are those of float64, and for rows of zeros too" {
+                use _scope = torch.NewDisposeScope()
+
+                let one = torch.nn.functional.normalize (random 8L [ 1L; 32L ], 2., 1L)
+
+                for rows in [ one.expand(20L, 32L).contiguous(); torch.zeros (20L, 32L) ] do
+                    let loss (i: torch.Tensor list) =
+                        let same (t: torch.Tensor) = t.``to`` i[0].dtype
+                        InfoNce.Queue(i[0], same rows, same (one.expand(50L, 32L).contiguous()), 0.1)
+
+                    use leaf = rows.detach().clone().requires_grad_()
+                    let value = loss [ leaf ]
+                    value.backward ()
+                    Expect.isLessThan (abs (value.item<float32>() - float32 (InfoNce.Chance 50))) 1e-5f "chance"
+                    Expect.isTrue (leaf.grad.isfinite().all().item<bool>()) "finite"
+
+                    let twin = rows.``to``(torch.float64).detach().requires_grad_()
+                    (loss [ twin ]).backward()
+                    let scale = twin.grad.abs().max().item<float>()
+                    let off = (leaf.grad.``to`` torch.float64 - twin.grad).abs().max().item<float>()
+                    Expect.isLessThan off (1e-6 + 1e-5 * scale) "gradient"
+            }
+
             test "results do not depend on the number of threads" {
                 use _scope = torch.NewDisposeScope()
                 let x, w, b = random 1L [ 205L; 208L ], random 2L [ 96L; 208L ], random 3L [ 96L ]
