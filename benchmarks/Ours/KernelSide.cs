@@ -18,6 +18,7 @@ internal static class KernelSide
         ["linear-wide"] = ("Linear layer, 4096 rows, 384 to 1536", ours => Linear(ours, 4096, 384, 1536)),
         ["attention"] = ("Attention, 32 sequences of 37 tokens, 2 heads of 32", ours => Attention(ours, 32, 37, 2, 32)),
         ["queue"] = ("Contrast of 256 queries with a queue of 4096, width 128", ours => Contrast(ours, 256, 4096, 128)),
+        ["colours"] = ("Cross entropy of 9216 pixels with 5 of 261 colours", ours => Colours(ours, 9216, 261, 5)),
         ["convolution-12"] = ("Convolution 3×3, 512 images of 12×12, 32 channels", ours => Convolve(ours, 12, 32)),
         ["convolution-6"] = ("Convolution 3×3, 512 images of 6×6, 64 channels", ours => Convolve(ours, 6, 64)),
         ["convolution-3"] = ("Convolution 3×3, 512 images of 3×3, 128 channels", ours => Convolve(ours, 3, 128)),
@@ -87,6 +88,20 @@ internal static class KernelSide
         }
 
         return (() => ours ? InfoNce.Queue(queries, keys, queue, temperature) : Torch(), tensor(1f));
+    }
+
+    private static (Func<Tensor> Forward, Tensor Gradient) Colours(bool ours, long rows, long count, long neighbours)
+    {
+        var (logits, bins) = (Leaf(rows, count), randint(count, [rows, neighbours], ScalarType.Int64));
+        var (shares, rarity) = (nn.functional.softmax(randn(rows, neighbours), 1), rand(count));
+        Tensor Torch()
+        {
+            var entropy = nn.functional.log_softmax(logits, 1).gather(1, bins).mul(shares).sum(1).neg();
+            var weight = rarity.index_select(0, bins.select(1, 0));
+            return entropy.mul(weight).sum().div(weight.sum());
+        }
+
+        return (() => ours ? ColourCrossEntropy.Loss(logits, bins, shares, rarity) : Torch(), tensor(1f));
     }
 
     private static (Func<Tensor> Forward, Tensor Gradient) Convolve(bool ours, long size, long channels)

@@ -61,6 +61,15 @@ let private attention heads causal (inputs: torch.Tensor list) =
         .flatten
         2L
 
+/// Logits, bins, shares and weights of pixels.
+let private colours rows count neighbours =
+    let bins = Array.init (int (rows * neighbours)) (fun i -> (int64 i * 7L + int64 i / neighbours) % count)
+
+    random 1L [ rows; count ],
+    torch.tensor(bins).reshape(rows, neighbours),
+    torch.nn.functional.softmax (random 2L [ rows; neighbours ], 1L),
+    (random 3L [ count ]).exp()
+
 let private withThreads count work =
     let before = torch.get_num_threads ()
     torch.set_num_threads count
@@ -294,10 +303,52 @@ let tests =
                     Expect.isLessThan off (1e-6 + 1e-5 * scale) "gradient"
             }
 
+            for rows, count, neighbours in [ 1L, 1L, 1L; 70L, 5L, 3L; 129L, 32L, 5L; 300L, 261L, 5L ] do
+                test $"colours: {rows} pixels of {count} bins, loss and gradient" {
+                    use _scope = torch.NewDisposeScope()
+                    let logits, bins, shares, rarity = colours rows count neighbours
+
+                    for weights in [ null; rarity ] do
+                        let loss (i: torch.Tensor list) =
+                            let same (t: torch.Tensor) =
+                                if isNull t then null else t.``to`` i[0].dtype
+
+                            ColourCrossEntropy.Loss(i[0], bins, same shares, same weights)
+
+                        agrees loss loss [ logits ]
+                        agrees loss loss [ logits * 40.f + 1000.f ]
+
+                        // As a training step asks: the gradient of the loss itself.
+                        let single, double = logits.detach().requires_grad_(), wide logits
+                        (loss [ single ]).backward()
+                        (loss [ double ]).backward()
+                        near double.grad single.grad "gradient of the loss alone"
+                }
+
+            test "colours: NaN is seen, and no bin outside of the logits is written to" {
+                use _scope = torch.NewDisposeScope()
+                let logits, bins, shares, rarity = colours 70L 20L 3L
+
+                for bad in [ -1L; 20L ] do
+                    let off = bins.clone ()
+                    off[69L, 2L] <- torch.tensor bad
+
+                    if ColourKernel.Serves(logits, off, shares, rarity) then
+                        Expect.stringContains
+                            (message (fun () -> ColourCrossEntropy.Loss(logits, off, shares, rarity)))
+                            $"0 to 19; received {bad}"
+                            "bin"
+
+                logits[3L, 17L] <- torch.tensor nanf
+                let loss = ColourCrossEntropy.Loss(logits, bins, shares, rarity)
+                Expect.isTrue (Single.IsNaN(loss.item<float32>())) "NaN"
+            }
+
             test "results do not depend on the number of threads" {
                 use _scope = torch.NewDisposeScope()
                 let x, w, b = random 1L [ 205L; 208L ], random 2L [ 96L; 208L ], random 3L [ 96L ]
                 let qkv, queue = random 4L [ 5L; 17L; 192L ], random 5L [ 300L; 208L ]
+                let _, bins, shares, rarity = colours 205L 208L 5L
 
                 let images, kernel =
                     (random 6L [ 21L; 6L; 6L; 48L ]).permute(0L, 3L, 1L, 2L),
@@ -313,6 +364,7 @@ let tests =
                     let loss =
                         y.square().sum()
                         + InfoNce.Queue(leaves[0], x, queue, 1.)
+                        + ColourCrossEntropy.Loss(leaves[0], bins, shares, rarity)
                         + (if PackedAttention.Serves(qkv, 2) then
                                PackedAttention.Apply(leaves[3], 2, false).square().sum()
                            else
