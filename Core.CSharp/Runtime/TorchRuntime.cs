@@ -198,6 +198,24 @@ public static class TorchRuntime
         return probing.Concat(beside).Concat(cached).Select(d => Path.Combine(d, file)).FirstOrDefault(File.Exists);
     }
 
+    /// <summary>
+    /// Gives memory that nothing holds back to the system: by <see cref="TuneMalloc"/> the C library keeps what it was once given, and the collector
+    /// keeps what it may soon need. Takes milliseconds, and what is asked for next has to be cleared anew: for pauses, not for steps.
+    /// </summary>
+    public static void ReleaseUnusedMemory()
+    {
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        GC.WaitForPendingFinalizers();
+        try
+        {
+            _ = malloc_trim(0);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // Another C library than glibc.
+        }
+    }
+
     private static void TuneMalloc()
     {
         try
@@ -229,6 +247,9 @@ public static class TorchRuntime
 
     [DllImport("libc")]
     private static extern int mallopt(int parameter, int value);
+
+    [DllImport("libc")]
+    private static extern int malloc_trim(nuint pad);
 
     [DllImport("libc", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
     private static extern int setenv(string name, string value, int overwrite);

@@ -122,6 +122,7 @@ public static class Trainer
     private static void ResetPeakMemory()
     {
         const string ClearReferences = "/proc/self/clear_refs";
+        TorchRuntime.ReleaseUnusedMemory();
         try
         {
             if (File.Exists(ClearReferences))

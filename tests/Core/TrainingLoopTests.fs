@@ -1,6 +1,7 @@
 module Tests.Core.TrainingLoopTests
 
 open System
+open System.Diagnostics
 open System.IO
 open System.Threading
 open Expecto
@@ -203,6 +204,25 @@ let private resume =
                 Expect.hasLength lines 7 "at steps 3, 6, … 18 and 20"
                 Expect.stringStarts lines[0] """{"step":3,"epoch":0,"loss":""" "first line"
                 Expect.isGreaterThan outcome.PeakMemory 10_000_000L "peak memory"
+            }
+
+            test "peak memory is the run's own, whatever the process held before" {
+                inFolder (fun folder ->
+                    let held () =
+                        use self = Process.GetCurrentProcess()
+                        self.WorkingSet64
+
+                    let before = held ()
+
+                    do
+                        use _scope = torch.NewDisposeScope()
+                        let _large = Array.init 300 (fun _ -> torch.ones 1_000_000L)
+                        Expect.isGreaterThan (held ()) (before + 500_000_000L) "held for a moment"
+
+                    use store = data 40
+                    use toy = new Toy()
+                    let outcome = train toy store (options folder 1 1) None
+                    Expect.isLessThan outcome.PeakMemory (before + 500_000_000L) "peak memory")
             }
 
             for stops in [ [ 3L ]; [ 6L; 12L ]; [ 3L; 6L; 9L; 12L; 15L; 18L ] ] do
