@@ -1,14 +1,18 @@
 namespace SslResearch.Benchmarks;
 
 /// <summary>One line of the result table.</summary>
-/// <param name="Letter">What a person calls it by.</param>
-/// <param name="Name">Unique.</param>
+/// <param name="Letter">What a person calls it and its like by.</param>
+/// <param name="Name">What a person calls it alone by; unique.</param>
 /// <param name="Title">For the table.</param>
 /// <param name="Ours">Arguments of our side; see <see cref="OurSide"/>.</param>
 /// <param name="Peer">Who is compared with.</param>
 /// <param name="Goal">What is asked of the result.</param>
 /// <param name="Once">Whether one round is enough, however many are asked for: where a round is as long as many.</param>
-internal sealed record Case(string Letter, string Name, string Title, IReadOnlyList<string> Ours, Peer Peer, Goal Goal, bool Once = false);
+internal sealed record Case(string Letter, string Name, string Title, IReadOnlyList<string> Ours, Peer Peer, Goal Goal, bool Once = false)
+{
+    /// <summary>Whether a person who says <paramref name="word"/> means it.</summary>
+    public bool Is(string word) => word == Letter || word == Name;
+}
 
 /// <summary>The other side of a case.</summary>
 /// <param name="Title">For the table.</param>

@@ -7,7 +7,7 @@ using Language = language::SslResearch;
 namespace SslResearch.Benchmarks;
 
 /// <summary>
-/// <c>[a b …] [--rounds N] [--seconds S] [--steps N] [--python PATH]</c>: measures the named cases (all without names) against the peer,
+/// <c>[a "kernel queue" …] [--rounds N] [--seconds S] [--steps N] [--python PATH]</c>: measures cases by their letter or name (all without) against the peer,
 /// stores and shows them. <c>render</c> only renders the table anew. <c>measure …</c> is one side of one case.
 /// </summary>
 internal static class Program
@@ -21,7 +21,7 @@ internal static class Program
             {
                 ["measure", .. var words] => Measure(words, arguments),
                 ["render"] => Render(Root()),
-                var letters => Bench(letters, arguments),
+                var wanted => Bench(wanted, arguments),
             };
         }
         catch (ArgumentException e)
@@ -38,14 +38,15 @@ internal static class Program
         return 0;
     }
 
-    private static int Bench(List<string> letters, Arguments arguments)
+    private static int Bench(List<string> wanted, Arguments arguments)
     {
         var root = Root();
         var images = new Images(Path.Combine(root, "out", "bench"));
         var all = Cases.All(images);
-        if (letters.FirstOrDefault(l => all.All(c => c.Letter != l)) is { } unknown)
+        if (wanted.FirstOrDefault(w => !all.Any(c => c.Is(w))) is { } unknown)
         {
-            throw new ArgumentException($"there is no case '{unknown}'; cases are {string.Join(", ", all.Select(c => c.Letter).Distinct())}.");
+            throw new ArgumentException(
+                $"there is no case '{unknown}'; cases are {string.Join("; ", all.GroupBy(c => c.Letter).Select(g => $"{g.Key}: {string.Join(", ", g.Select(c => c.Name))}"))}.");
         }
 
         images.Write();
@@ -61,7 +62,7 @@ internal static class Program
         }
 
         var machine = Machine.Here(peer);
-        foreach (var @case in all.Where(c => letters.Count == 0 || letters.Contains(c.Letter)))
+        foreach (var @case in all.Where(c => wanted.Count == 0 || wanted.Exists(c.Is)))
         {
             try
             {
