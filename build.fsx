@@ -271,8 +271,10 @@ target "Env" "Versions, devices, threads, and where libtorch came from." (fun ar
 target "Test" "Runs all tests; the last line counts them. Arguments go to Expecto." (fun arguments ->
     program "tests" "SslResearch.Tests" arguments)
 
-target "Bench" "[a b …]: benchmarks by letter or name, alternated with the peer; without arguments all of them." (fun arguments ->
-    program "benchmarks" "SslResearch.Benchmarks" arguments)
+target
+    "Bench"
+    "[a b …]: benchmarks by letter or name, alternated with the peer; without arguments all of them."
+    (fun arguments -> program "benchmarks" "SslResearch.Benchmarks" arguments)
 
 target "Build" "Builds everything." (fun _ -> dotnetBuild "SslResearch.sln")
 target "Format" "Formats all sources." (fun _ -> format [] [])
