@@ -17,7 +17,7 @@ public static class ColourCrossEntropy
     /// <param name="shares">(M, K): their shares, rows sum to 1; no gradient reaches it.</param>
     /// <param name="rarity">(Q): weight of pixels whose nearest bin it is; null weights all alike.</param>
     /// <returns>Scalar with its graph.</returns>
-    /// <exception cref="ArgumentException">Shapes that do not fit each other; on a CPU also a bin outside 0 … Q−1, elsewhere torch's own error.</exception>
+    /// <exception cref="ArgumentException">Shapes that do not fit each other; where <see cref="ColourKernel"/> serves, also a bin outside 0 … Q−1, elsewhere that is torch's own error.</exception>
     public static Tensor Loss(Tensor logits, Tensor bins, Tensor shares, Tensor? rarity)
     {
         if (logits.shape is not [var rows and > 0, var count and > 0] || bins.shape is not [var binRows, > 0] || binRows != rows
@@ -33,7 +33,7 @@ public static class ColourCrossEntropy
         if (ColourKernel.Serves(logits, bins, shares, rarity))
         {
             var (loss, gradient) = ColourKernel.Apply(logits, bins, shares, rarity);
-            return CustomBackward.Attach([logits], tensor((float)loss), [gradient], Scale).MoveToOuterDisposeScope();
+            return CustomBackward.Loss(logits, loss, gradient).MoveToOuterDisposeScope();
         }
 
         var chosen = nn.functional.log_softmax(logits, 1).gather(1, bins); // (M, K)
@@ -65,7 +65,4 @@ public static class ColourCrossEntropy
 
     /// <summary>ln Q: a prediction that holds all bins equally likely.</summary>
     public static double Chance(int bins) => Math.Log(bins);
-
-    private static void Scale(Tensor outer, ReadOnlySpan<Tensor> saved, Span<Tensor?> gradients) =>
-        gradients[0] = outer.item<float>() == 1 ? saved[0] : saved[0].mul(outer);
 }

@@ -41,9 +41,7 @@ public static class InfoNce
         if (1 / temperature <= SafeExponent && QueueKernels.Serves(queries, negatives) && QueueKernels.Serves(keys, negatives))
         {
             var (mean, gradient) = QueueKernels.Contrast(queries, keys, negatives, temperature, NormFloor);
-            return CustomBackward
-                .Attach([queries], tensor((float)mean), [gradient], static (outer, saved, gradients) => gradients[0] = saved[0].mul(outer))
-                .MoveToOuterDisposeScope();
+            return CustomBackward.Loss(queries, mean, gradient).MoveToOuterDisposeScope();
         }
 
         var query = Unit(queries).mul(1 / temperature); // (N, d)

@@ -79,6 +79,14 @@ internal sealed unsafe class CustomBackward
         return wanted && torch.is_grad_enabled() ? Rent().Connect(inputs, output, save, rule) : output;
     }
 
+    /// <summary>A loss that was computed together with its gradient.</summary>
+    /// <param name="input">What the gradient is by.</param>
+    /// <param name="value">The loss.</param>
+    /// <param name="gradient">∂loss/∂input; belongs to the graph from here on.</param>
+    /// <returns>Scalar float32, part of the graph.</returns>
+    public static torch.Tensor Loss(torch.Tensor input, double value, torch.Tensor gradient) => Attach(
+        [input], torch.tensor((float)value), [gradient], static (outer, saved, gradients) => gradients[0] = outer.item<float>() == 1 ? saved[0] : saved[0].mul(outer));
+
     private static CustomBackward Rent()
     {
         lock (Gate)

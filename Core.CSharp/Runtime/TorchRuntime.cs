@@ -202,7 +202,7 @@ public static class TorchRuntime
     /// Gives memory that nothing holds back to the system: by <see cref="TuneMalloc"/> the C library keeps what it was once given, and the collector
     /// keeps what it may soon need. Takes milliseconds, and what is asked for next has to be cleared anew: for pauses, not for steps.
     /// </summary>
-    public static void ReleaseUnusedMemory()
+    internal static void ReleaseUnusedMemory()
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         GC.WaitForPendingFinalizers();

@@ -56,7 +56,7 @@ public enum Verdict
 /// <param name="RankMe">Last reported effective rank.</param>
 /// <param name="Seconds">Wall time of the steps, all starts of the run added up.</param>
 /// <param name="ImagesPerSecond">Images over <paramref name="Seconds"/>.</param>
-/// <param name="PeakMemory">Largest resident set of the process in bytes.</param>
+/// <param name="PeakMemory">Largest resident set since the training began, in bytes.</param>
 public sealed record TrainOutcome(
     TrainEnd End,
     Verdict Verdict,
