@@ -14,6 +14,9 @@ public static class TorchRuntime
     private const string UnusedVersionNeed = "GLIBCXX_3.4.32";
     private const string Shim = "libLibTorchSharp.so";
 
+    /// <summary>Major and minor version of libtorch whose entry points TorchSharp 0.107's native part was linked against; others lack some of them.</summary>
+    private static readonly Version BuiltFor = new(2, 10);
+
     private static readonly string[] NativePackages = ["torchsharp", "libtorch-cpu-linux-x64"];
 
     private const string BarrierSpins = "10000";
@@ -71,7 +74,7 @@ public static class TorchRuntime
         {
             throw new TorchRuntimeException(
                 $"--device {name}: the libtorch in {loaded.Folder} has no CUDA. Name a PyTorch with CUDA by --torch-lib DIR or {LibraryVariable} "
-                + "(its site-packages/torch/lib, libtorch 2.10), or use --device cpu.");
+                + $"(its site-packages/torch/lib, libtorch {BuiltFor}), or use --device cpu.");
         }
 
         if (!torch.cuda.is_available())
@@ -98,17 +101,39 @@ public static class TorchRuntime
             $"libtorch was found neither beside the program nor in the package cache. Name its folder by --torch-lib DIR or {LibraryVariable}."));
         TuneMalloc();
         TuneOpenMp();
-        var (name, patched) = PrivateShim(shim);
+        Version? version = null;
         foreach (var library in Present(libtorch, given is not null))
         {
-            LoadLibrary(library, given);
+            var handle = LoadLibrary(library, given);
+            if (Path.GetFileName(library) == "libtorch_cpu.so")
+            {
+                version = CheckedVersion(handle, libtorch);
+            }
         }
 
+        var (name, patched) = PrivateShim(shim);
         LoadLibrary(name, given);
-        return Described(libtorch, given is not null, patched);
+        return Described(libtorch, given is not null, patched, version);
     }
 
-    private static RuntimeInfo Described(string folder, bool given, bool patched)
+    /// <summary>What the loaded libtorch says of itself; refused before anything of it is used where TorchSharp's native part does not fit it.</summary>
+    private static unsafe Version CheckedVersion(IntPtr libtorch, string folder)
+    {
+        var mend = $"TorchSharp {TorchSharpVersion} needs libtorch {BuiltFor}: name the torch/lib folder of a PyTorch {BuiltFor} (pip install \"torch=={BuiltFor}.*\") by --torch-lib DIR or {LibraryVariable}, or leave both out for the package's own on the CPU.";
+        if (!NativeLibrary.TryGetExport(libtorch, "aoti_torch_abi_version", out var entry))
+        {
+            throw new TorchRuntimeException($"The libtorch in {folder} does not tell its version, as those before 2.9 do not. {mend}");
+        }
+
+        // major << 56 | minor << 48 | patch << 40 (torch/headeronly/version.h)
+        var word = ((delegate* unmanaged<ulong>)entry)();
+        var version = new Version((int)(word >> 56), (int)(word >> 48 & 0xff), (int)(word >> 40 & 0xff), (int)(word >> 32 & 0xff));
+        return version.Major == BuiltFor.Major && version.Minor == BuiltFor.Minor
+            ? version
+            : throw new TorchRuntimeException($"The libtorch in {folder} has the version {version.ToString(3)}. {mend}");
+    }
+
+    private static RuntimeInfo Described(string folder, bool given, bool patched, Version? version = null)
     {
         try
         {
@@ -121,10 +146,10 @@ public static class TorchRuntime
         }
         catch (Exception e) when (e is not TorchRuntimeException)
         {
-            throw new TorchRuntimeException($"The libtorch in {folder} does not fit TorchSharp {TorchSharpVersion} (built for libtorch 2.10): {e.GetBaseException().Message}", e);
+            throw new TorchRuntimeException($"The libtorch in {folder} does not fit TorchSharp {TorchSharpVersion} (built for libtorch {BuiltFor}): {e.GetBaseException().Message}", e);
         }
 
-        return new RuntimeInfo(folder, given, patched, TorchSharpVersion, torch.__version__, File.Exists(Path.Combine(folder, "libtorch_cuda.so")));
+        return new RuntimeInfo(folder, given, patched, TorchSharpVersion, version?.ToString() ?? torch.__version__, File.Exists(Path.Combine(folder, "libtorch_cuda.so")));
     }
 
     private static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "?";
@@ -140,15 +165,15 @@ public static class TorchRuntime
         return wanted.Select(n => Path.Combine(folder, n)).Where(File.Exists);
     }
 
-    private static void LoadLibrary(string path, string? given)
+    private static IntPtr LoadLibrary(string path, string? given)
     {
         try
         {
-            NativeLibrary.Load(path);
+            return NativeLibrary.Load(path);
         }
         catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
         {
-            var hint = given is null ? "Reinstall the packages, or name another libtorch by --torch-lib DIR." : "Use the libraries of a PyTorch 2.10 for this system.";
+            var hint = given is null ? "Reinstall the packages, or name another libtorch by --torch-lib DIR." : $"Use the libraries of a PyTorch {BuiltFor} for this system.";
             throw new TorchRuntimeException($"{path} does not load: {e.Message} {hint}", e);
         }
     }
@@ -162,10 +187,25 @@ public static class TorchRuntime
         var target = Path.Combine(folder, Shim);
         if (!File.Exists(target) || new FileInfo(target).Length != bytes.Length)
         {
-            Directory.CreateDirectory(folder);
             var temporary = Path.Combine(folder, $".{Environment.ProcessId}.tmp");
-            File.WriteAllBytes(temporary, bytes);
-            File.Move(temporary, target, overwrite: true);
+            try
+            {
+                Directory.CreateDirectory(folder);
+                File.WriteAllBytes(temporary, bytes);
+                File.Move(temporary, target, overwrite: true);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new TorchRuntimeException(
+                    $"The cache folder '{folder}' cannot be written ({e.Message}): TorchSharp's native part is kept there. Set XDG_CACHE_HOME to a folder that can.", e);
+            }
+            finally
+            {
+                if (File.Exists(temporary))
+                {
+                    File.Delete(temporary);
+                }
+            }
         }
 
         return (target, patched);

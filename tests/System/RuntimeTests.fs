@@ -66,6 +66,64 @@ let private elf (versions: string list) =
 
     image, (fun i -> int (BitConverter.ToUInt16(image, needs + 16 + 16 * i + 4)))
 
+/// A shared library (ELF64, x86-64) with one function, `ulong name(void)`, which yields the given word.
+let private library (name: string) (word: uint64) =
+    let image = Array.zeroCreate<byte> 4096
+    let put (at: int) (bytes: byte[]) = bytes.CopyTo(image, at)
+
+    let u16 at (value: int) =
+        put at (BitConverter.GetBytes(uint16 value))
+
+    let u32 at (value: int) = put at (BitConverter.GetBytes value)
+
+    let u64 at (value: int) =
+        put at (BitConverter.GetBytes(int64 value))
+
+    let code, hash, symbols, strings, dynamic = 256, 512, 640, 768, 1024
+    put 0 [| 0x7fuy; byte 'E'; byte 'L'; byte 'F'; 2uy; 1uy; 1uy |]
+    u16 16 3 // ET_DYN
+    u16 18 62 // EM_X86_64
+    u32 20 1
+    u64 32 64 // program headers
+    u16 52 64
+    u16 54 56
+    u16 56 2
+
+    let segment at kind offset size =
+        u32 at kind
+        u32 (at + 4) 7
+        u64 (at + 8) offset
+        u64 (at + 16) offset
+        u64 (at + 24) offset
+        u64 (at + 32) size
+        u64 (at + 40) size
+        u64 (at + 48) 4096
+
+    segment 64 1 0 image.Length // PT_LOAD
+    segment 120 2 dynamic 96 // PT_DYNAMIC
+
+    // mov rax, word; ret
+    put code [| 0x48uy; 0xB8uy |]
+    put (code + 2) (BitConverter.GetBytes word)
+    put (code + 10) [| 0xC3uy |]
+
+    // One bucket, which leads to symbol 1.
+    u32 hash 1
+    u32 (hash + 4) 2
+    u32 (hash + 8) 1
+    u32 (symbols + 24) 1
+    put (symbols + 28) [| 0x12uy; 0uy |]
+    u16 (symbols + 30) 1
+    u64 (symbols + 32) code
+    u64 (symbols + 40) 11
+    put (strings + 1) (Encoding.ASCII.GetBytes name)
+
+    for i, (tag, value) in List.indexed [ 4, hash; 5, strings; 6, symbols; 10, name.Length + 2; 11, 24 ] do
+        u64 (dynamic + 16 * i) tag
+        u64 (dynamic + 16 * i + 8) value
+
+    image
+
 let private message (action: unit -> unit) =
     try
         action ()
@@ -173,6 +231,56 @@ let tests =
                     let outcome = Repository.sslr [ "env"; "--torch-lib"; folder ]
                     expectClear outcome
                     Expect.stringContains outcome.All "does not load" "what is wrong")
+            }
+
+            for verb in [ [ "env" ]; [ "run"; "compare" ] ] do
+                test $"{verb.Head}: another libtorch than TorchSharp was built with is refused with its version" {
+                    Repository.inFolder (fun folder ->
+                        let refusal name word =
+                            File.WriteAllBytes(Path.Combine(folder, "libtorch_cpu.so"), library name word)
+
+                            let outcome =
+                                Repository.sslr (
+                                    verb
+                                    @ [
+                                        "--torch-lib"
+                                        folder
+                                        if verb.Head = "run" then
+                                            "--results"
+                                            folder
+                                    ]
+                                )
+
+                            expectClear outcome
+                            Expect.equal outcome.Code 1 outcome.All
+                            Expect.stringContains outcome.All folder "where"
+                            Expect.stringContains outcome.All "needs libtorch 2.10" "what is needed"
+                            Expect.stringContains outcome.All "torch==2.10.*" "how to get it"
+                            outcome.All
+
+                        let symbol = "aoti_torch_abi_version"
+                        Expect.stringContains (refusal symbol 0x020e010000000000UL) "has the version 2.14.1" "newer"
+                        Expect.stringContains (refusal symbol 0x0209010000000000UL) "has the version 2.9.1" "older"
+                        Expect.stringContains (refusal symbol 0x030a000000000000UL) "has the version 3.10.0" "major"
+                        Expect.stringContains (refusal "other" 0UL) "does not tell its version" "no such function")
+                }
+
+            test "the version told is the loaded library's, and it is the one that TorchSharp was built with" {
+                let told = Version.Parse TorchRuntime.Loaded.Libtorch
+                let built = Version.Parse torch.__version__
+                Expect.equal (told.Major, told.Minor) (built.Major, built.Minor) "major and minor"
+            }
+
+            test "a cache that cannot be written is one clear error" {
+                Repository.inFolder (fun folder ->
+                    let file = Path.Combine(folder, "cache")
+                    File.WriteAllText(file, "")
+                    let program = Path.Combine(AppContext.BaseDirectory, "sslr.dll")
+                    let variable = [ "XDG_CACHE_HOME", file ]
+                    let outcome = Repository.runWith variable folder "dotnet" [ program; "env" ]
+                    expectClear outcome
+                    Expect.equal outcome.Code 1 outcome.All
+                    Expect.stringContains outcome.All "XDG_CACHE_HOME" "how to mend it")
             }
 
             test "a script makes tensors" {
