@@ -5,7 +5,7 @@ namespace SslResearch.Core.Training;
 
 /// <summary>
 /// The checkpoints of one folder: <c>step-00000123.safetensors</c>, each complete under its name, the last two kept.
-/// A checkpoint whose data does not fit its own SHA-256 is put aside as <c>.corrupt</c> and the one before it used.
+/// A checkpoint that does not fit its own SHA-256 or its name is put aside as <c>.corrupt</c> and the one before it used.
 /// </summary>
 public sealed class CheckpointFile : IDisposable
 {
@@ -43,35 +43,55 @@ public sealed class CheckpointFile : IDisposable
     /// <summary>The newest intact checkpoint of a folder; null if it has none at all.</summary>
     /// <param name="folder">May be missing.</param>
     /// <param name="note">Told of each corrupt one.</param>
-    /// <exception cref="TrainException">There are checkpoints, and all are corrupt.</exception>
+    /// <exception cref="TrainException">There are checkpoints, and all are corrupt (they stay as they are), or one cannot be read.</exception>
     public static CheckpointFile? OpenNewest(string folder, Action<string> note)
     {
         ArgumentNullException.ThrowIfNull(note);
-        var all = All(folder).ToArray();
-        foreach (var (path, step) in all)
+        var corrupt = new List<SafetensorsException>();
+        foreach (var (path, step) in All(folder))
         {
-            SafetensorsFile? file = null;
             try
             {
-                file = SafetensorsFile.Open(path);
-                if (!file.Metadata.TryGetValue(Safetensors.HashKey, out var hash) || hash != file.DataHash())
+                var intact = new CheckpointFile(OpenIntact(path, step), step);
+                foreach (var damage in corrupt)
                 {
-                    throw new SafetensorsException(path, "its data does not fit its SHA-256");
+                    File.Move(damage.Path, damage.Path + ".corrupt", overwrite: true);
+                    note($"Corrupt checkpoint put aside, going on from the one before it: {damage.Message}");
                 }
 
-                return new CheckpointFile(file, step);
+                return intact;
+            }
+            catch (SafetensorsException e) when (e.InnerException is IOException or UnauthorizedAccessException)
+            {
+                throw new TrainException($"The checkpoint {e.Message}. Make it readable, or delete it to go on from the one before it.", e);
             }
             catch (SafetensorsException e)
             {
-                file?.Dispose();
-                File.Move(path, path + ".corrupt", overwrite: true);
-                note($"Corrupt checkpoint put aside, going on from the one before it: {e.Message}");
+                corrupt.Add(e);
             }
         }
 
-        return all.Length == 0
+        return corrupt.Count == 0
             ? null
-            : throw new TrainException($"All checkpoints in {folder} are corrupt. Delete the folder to train from the start.");
+            : throw new TrainException(
+                $"All checkpoints in {folder} are corrupt ({string.Join("; ", corrupt.Select(static e => e.Message))}). Delete the folder to train from the start.");
+    }
+
+    private static SafetensorsFile OpenIntact(string path, long step)
+    {
+        var file = SafetensorsFile.Open(path);
+        try
+        {
+            return !file.Metadata.ContainsKey(Safetensors.HashKey) ? throw new SafetensorsException(path, "holds no SHA-256: it is damaged, or another version wrote it")
+                : !file.IsIntact() ? throw new SafetensorsException(path, "does not fit its SHA-256")
+                : file.Metadata.GetValueOrDefault("step") != step.ToString(CultureInfo.InvariantCulture) ? throw new SafetensorsException(path, "holds another step than its name says")
+                : file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Copies a stored tensor into an existing one of the same type and shape.</summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using SslResearch.Core.Augment;
 using SslResearch.Core.Data;
 using SslResearch.Core.Methods;
@@ -16,18 +17,35 @@ internal static class RunIdentity
         ISslMethod<TViews> method, ImageStore data, IAugmenter<TViews> augmenter, TrainOptions options, IEnumerable<KeyValuePair<string, torch.Tensor>> tensors)
         where TViews : class, IViews
     {
+        // Records print their numbers in the current culture; a checkpoint is the same in all.
+        var culture = CultureInfo.CurrentCulture;
+        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        try
+        {
+            return string.Join('\n', Lines(method, data, augmenter, options, tensors));
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = culture;
+        }
+    }
+
+    private static List<string> Lines<TViews>(
+        ISslMethod<TViews> method, ImageStore data, IAugmenter<TViews> augmenter, TrainOptions options, IEnumerable<KeyValuePair<string, torch.Tensor>> tensors)
+        where TViews : class, IViews
+    {
         var lines = new List<string>
         {
             $"method: {method.GetType().FullName} on {typeof(TViews).Name}",
             $"data: {data.Name} {data.Split} {data.Count} x {data.Shape} {data.Fingerprint}",
             $"views: {string.Join("; ", augmenter.Buffers.Select(b => $"{b.Name} {b.Type} {b.RowsPerImage} x ({string.Join(", ", b.RowShape)})"))}",
-            Invariant($"epochs: {options.Epochs}"),
-            Invariant($"batch: {options.BatchSize}"),
-            Invariant($"optimiser: {options.Optimiser}"),
-            Invariant($"rate: peak {options.PeakRate:R}, warm-up {options.WarmupFraction:R}, final {options.FinalRate:R}"),
-            options.ClipNorm is { } clip ? Invariant($"clip: {clip:R}") : "clip: none",
-            Invariant($"seed: {options.Seed}"),
-            Invariant($"report every: {options.ReportEvery}"),
+            $"epochs: {options.Epochs}",
+            $"batch: {options.BatchSize}",
+            $"optimiser: {options.Optimiser}",
+            $"rate: peak {options.PeakRate:R}, warm-up {options.WarmupFraction:R}, final {options.FinalRate:R}",
+            options.ClipNorm is { } clip ? $"clip: {clip:R}" : "clip: none",
+            $"seed: {options.Seed}",
+            $"report every: {options.ReportEvery}",
         };
         if (options.StopAtCollapse)
         {
@@ -35,7 +53,7 @@ internal static class RunIdentity
         }
 
         lines.AddRange(tensors.Select(t => $"tensor: {t.Key} {t.Value.dtype} ({string.Join(", ", t.Value.shape)})"));
-        return string.Join('\n', lines);
+        return lines;
     }
 
     /// <summary>The first line in which two identities differ, for a message.</summary>
@@ -50,6 +68,4 @@ internal static class RunIdentity
 
         return $"it has '{(i < a.Length ? a[i] : "nothing more")}', this run has '{(i < b.Length ? b[i] : "nothing more")}'";
     }
-
-    private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 }

@@ -10,8 +10,13 @@ namespace SslResearch.Core.Training;
 /// <summary>Writes safetensors files. Tensors are ordered by element size, then name, so that each is aligned to its elements, as the format's own writer does.</summary>
 public static partial class Safetensors
 {
-    /// <summary>Metadata key under which <see cref="Write"/> stores the SHA-256 of the data, which the format itself does not protect.</summary>
-    public const string HashKey = "sha256";
+    /// <summary>
+    /// Metadata key under which <see cref="Write"/> stores the SHA-256 of the whole file, its own digits taken as zeros: the format itself protects neither header nor data.
+    /// </summary>
+    public const string HashKey = "file_sha256";
+
+    /// <summary>Zeros in place of the hash, as it is counted in itself.</summary>
+    internal static readonly string BlankHash = new('0', SHA256.HashSizeInBytes * 2);
 
     private const int OpenReadOnly = 0;
 
@@ -58,9 +63,10 @@ public static partial class Safetensors
             .ToArray();
 
         // The hash is as long before as after it is known, so the header is written twice at the same length.
-        var blank = Header(ordered, metadata, new string('0', SHA256.HashSizeInBytes * 2));
+        var blank = Header(ordered, metadata, BlankHash);
         stream.Write(blank);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(blank);
         foreach (var (_, tensor, _) in ordered)
         {
             Append(stream, hash, tensor);

@@ -87,7 +87,36 @@ public sealed class SafetensorsFile : IDisposable
         target.copy_(Read(name));
     }
 
-    /// <summary>SHA-256 of all bytes behind the header, lower-case hexadecimal.</summary>
+    /// <summary>Whether every byte of the file, header and data, is as <see cref="Safetensors.Write"/> left it; false where it holds no such hash.</summary>
+    public bool IsIntact()
+    {
+        if (!metadata.TryGetValue(Safetensors.HashKey, out var stored))
+        {
+            return false;
+        }
+
+        var header = new byte[dataStart];
+        stream.Position = 0;
+        stream.ReadExactly(header);
+        var digits = header.AsSpan().IndexOf(Encoding.ASCII.GetBytes($"\"{Safetensors.HashKey}\":\"{stored}\""));
+        if (digits < 0 || stored.Length != Safetensors.BlankHash.Length)
+        {
+            return false;
+        }
+
+        Encoding.ASCII.GetBytes(Safetensors.BlankHash).CopyTo(header, digits + Safetensors.HashKey.Length + 4);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(header);
+        var part = new byte[1 << 20];
+        for (int read; (read = stream.Read(part)) > 0;)
+        {
+            hash.AppendData(part, 0, read);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset()) == stored;
+    }
+
+    /// <summary>SHA-256 of all bytes behind the header, lower-case hexadecimal: equal where the tensors are, whatever the metadata.</summary>
     public string DataHash()
     {
         stream.Position = dataStart;

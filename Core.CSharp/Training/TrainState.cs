@@ -15,7 +15,7 @@ namespace SslResearch.Core.Training;
 internal sealed class TrainState<TViews> : IDisposable
     where TViews : class, IViews
 {
-    private const string Format = "sslr checkpoint 3";
+    private const string Format = "sslr checkpoint 4";
     private const int HistoryColumns = 9;
 
     private readonly ISslMethod<TViews> method;
@@ -121,7 +121,8 @@ internal sealed class TrainState<TViews> : IDisposable
             checkpoint.ReadInto(name, tensor);
         }
 
-        var values = checkpoint.Read("history").data<double>().ToArray();
+        var history = checkpoint.Read("history");
+        double[] values = history.numel() == 0 ? [] : history.data<double>().ToArray(); // none before the first report; TorchSharp cannot look into an empty tensor
         History.Clear();
         History.AddRange(values.Chunk(HistoryColumns).Select(c => new ReportPoint((long)c[0], (int)c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])));
         Step = checkpoint.Step;

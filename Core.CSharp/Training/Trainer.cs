@@ -51,6 +51,26 @@ public static class Trainer
         ArgumentNullException.ThrowIfNull(augmenter);
         ArgumentNullException.ThrowIfNull(options);
         Check(options, data);
+        try
+        {
+            return Trained(method, data, augmenter, options, progress, stop);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new TrainException(
+                $"The folder {options.Folder}, which takes checkpoints and metrics, cannot be used: {e.Message} Free space or mend its permissions; the same command then goes on from the last checkpoint.", e);
+        }
+    }
+
+    private static TrainOutcome Trained<TViews>(
+        ISslMethod<TViews> method,
+        ImageStore data,
+        IAugmenter<TViews> augmenter,
+        TrainOptions options,
+        IProgress<StepReport>? progress,
+        CancellationToken stop)
+        where TViews : class, IViews
+    {
         var device = TorchRuntime.Device(options.Device);
         Directory.CreateDirectory(options.Folder);
         foreach (var left in Directory.GetFiles(options.Folder, "*.tmp"))

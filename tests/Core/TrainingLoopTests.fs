@@ -113,7 +113,7 @@ let private views () =
 
     TwoViewAugmenter(pipeline, pipeline)
 
-let private options folder epochs workers =
+let private optionsWith checkpointEvery folder epochs workers =
     TrainOptions(
         Epochs = epochs,
         BatchSize = 8,
@@ -125,10 +125,12 @@ let private options folder epochs workers =
         Seed = 3UL,
         Workers = workers,
         Device = "cpu",
-        CheckpointEvery = 4,
+        CheckpointEvery = checkpointEvery,
         ReportEvery = 3,
         Folder = folder
     )
+
+let private options folder epochs workers = optionsWith 4 folder epochs workers
 
 let private inFolder (act: string -> unit) =
     let folder = Path.Combine(Path.GetTempPath(), $"sslr-train-{Guid.NewGuid():N}")
@@ -244,6 +246,61 @@ let private resume =
                         Expect.equal (metrics folder) lines "metrics")
                 }
 
+            test
+                "stopped after any number of steps, none and those before the first report among them, the end is bit-identical" {
+                let _, weights, lines, _ = reference.Value
+                use store = data 40
+
+                for stop in 0L .. 19L do
+                    inFolder (fun folder ->
+                        use source = new CancellationTokenSource()
+
+                        let cancel step =
+                            if step = stop - 1L then
+                                source.Cancel()
+
+                            None
+
+                        if stop = 0L then
+                            source.Cancel()
+
+                        use stopped = new Toy(cancel)
+
+                        let outcome = Trainer.Train(stopped, store, views (), options folder 4 1, null, source.Token)
+
+                        Expect.equal (outcome.End, outcome.Steps) (TrainEnd.Interrupted, stop) "interrupted"
+                        use toy = new Toy()
+                        train toy store (options folder 4 1) None |> ignore
+                        Expect.equal (bytesOf toy) weights $"weights after a stop at {stop}"
+                        Expect.equal (metrics folder) lines $"metrics after a stop at {stop}")
+            }
+
+            test "killed before the first report with a checkpoint there, the end is bit-identical" {
+                inFolder (fun folder ->
+                    let _, weights, lines, _ = reference.Value
+                    use store = data 40
+                    let options = optionsWith 1 folder 4 1
+                    use source = new CancellationTokenSource()
+
+                    // A step that throws leaves what a kill would.
+                    use dying = new Toy(fun step -> if step = 2L then failwith "killed" else None)
+
+                    Expect.throws
+                        (fun () -> Trainer.Train(dying, store, views (), options, null, source.Token) |> ignore)
+                        "killed"
+
+                    Expect.equal
+                        (checkpoints folder)
+                        [| "step-00000001.safetensors"; "step-00000002.safetensors" |]
+                        "there"
+
+                    Expect.equal (metrics folder) "" "nothing reported yet"
+                    use toy = new Toy()
+                    train toy store options None |> ignore
+                    Expect.equal (bytesOf toy) weights "weights"
+                    Expect.equal (metrics folder) lines "metrics")
+            }
+
             test "killed between checkpoints, the steps since are done again" {
                 inFolder (fun folder ->
                     let _, weights, lines, _ = reference.Value
@@ -302,6 +359,152 @@ let private resume =
                     Expect.throwsT<TrainException>
                         (fun () -> train toy store (options folder 4 1) None |> ignore)
                         "all corrupt")
+            }
+
+            test "whatever is damaged in the newest checkpoint, the one before is used" {
+                let _, weights, lines, _ = reference.Value
+                use store = data 40
+
+                let header (bytes: byte[]) = 8 + BitConverter.ToInt32(bytes, 0)
+
+                let flipped at (bytes: byte[]) =
+                    let bytes = Array.copy bytes
+                    bytes[at] <- bytes[at] ^^^ 1uy
+                    bytes
+
+                /// Another text of the same length in the header.
+                let replaced (was: string) (is: string) (bytes: byte[]) =
+                    let text = Text.Encoding.Latin1.GetString bytes
+                    Expect.stringContains text was "to be replaced"
+                    Text.Encoding.Latin1.GetBytes(text.Replace(was, is))
+
+                let older = ref [||]
+
+                let damages: (string * (byte[] -> byte[])) list =
+                    [
+                        "empty", (fun _ -> [||])
+                        "half", (fun b -> Array.truncate (b.Length / 2) b)
+                        "its last byte lost", (fun b -> Array.truncate (b.Length - 1) b)
+                        "a byte more", (fun b -> Array.append b [| 0uy |])
+                        "zeros", (fun b -> Array.zeroCreate b.Length)
+                        "data", (fun b -> flipped (b.Length - 5) b)
+                        "length of the header", flipped 0
+                        "step", replaced "\"step\":\"15\"" "\"step\":\"17\""
+                        "format", replaced "sslr checkpoint" "sslr checkpoins"
+                        "identity", replaced "batch: 8" "batch: 9"
+                        "seconds", replaced "\"seconds\"" "\"secondt\""
+                        "threads", replaced "\"threads\":\"" "\"thread5\":\""
+                        "hash", replaced "file_sha256" "file_sha255"
+                        "name of a tensor", replaced "\"state.queue\"" "\"state.queuf\""
+                        "type of a tensor", replaced "I64" "F64"
+                        "metadata", replaced "__metadata__" "__metadatb__"
+                        "the step before under its name", (fun _ -> older.Value)
+                    ]
+
+                let everyByte =
+                    [
+                        for part in 0..40 ->
+                            $"byte {part}/40 of the header", fun (b: byte[]) -> flipped ((header b - 1) * part / 40) b
+                    ]
+
+                inFolder (fun made ->
+                    use first = new Toy()
+                    train first store (options made 4 1) (Some 15L) |> ignore
+                    let file step folder = CheckpointFile.PathOf(folder, step)
+                    older.Value <- File.ReadAllBytes(file 12L made)
+                    let newest = File.ReadAllBytes(file 15L made)
+
+                    for what, damage in damages @ everyByte do
+                        inFolder (fun folder ->
+                            File.WriteAllBytes(file 12L folder, older.Value)
+                            File.WriteAllBytes(file 15L folder, damage newest)
+                            use toy = new Toy()
+                            let outcome = train toy store (options folder 4 1) None
+                            Expect.exists outcome.Notes (fun n -> n.Contains "step-00000015") $"{what}: a note"
+                            Expect.equal (bytesOf toy) weights $"{what}: weights"
+                            Expect.equal (metrics folder) lines $"{what}: metrics"))
+            }
+
+            test "where all checkpoints are corrupt, every call says so and changes nothing" {
+                inFolder (fun folder ->
+                    use store = data 40
+                    use first = new Toy()
+                    train first store (options folder 4 1) (Some 12L) |> ignore
+
+                    for path in Directory.GetFiles(folder, "step-*.safetensors") do
+                        let bytes = File.ReadAllBytes path
+                        bytes[bytes.Length - 1] <- bytes[bytes.Length - 1] ^^^ 1uy
+                        File.WriteAllBytes(path, bytes)
+
+                    let state () =
+                        [
+                            for path in Directory.GetFiles folder |> Array.sort -> path, File.ReadAllBytes path
+                        ]
+
+                    let before = state ()
+
+                    let message () =
+                        use toy = new Toy()
+
+                        try
+                            train toy store (options folder 4 1) None |> ignore
+                            failtest "accepted"
+                        with :? TrainException as e ->
+                            e.Message
+
+                    let said = message ()
+                    Expect.stringContains said folder "where"
+                    Expect.stringContains said "Delete the folder" "how to mend it"
+                    Expect.equal (message ()) said "the same answer again"
+                    Expect.equal (state ()) before "nothing was changed")
+            }
+
+            test "a folder that cannot be written is one error that names it" {
+                inFolder (fun folder ->
+                    let file = Path.Combine(folder, "file")
+                    File.WriteAllText(file, "")
+                    use store = data 40
+                    use toy = new Toy()
+                    let inside = Path.Combine(file, "run")
+
+                    try
+                        train toy store (options inside 4 1) None |> ignore
+                        failtest "accepted"
+                    with :? TrainException as e ->
+                        Expect.stringContains e.Message inside "where")
+            }
+
+            test "a checkpoint's identity is the same in every culture" {
+                let identity (culture: Globalization.CultureInfo) =
+                    let mutable text = ""
+
+                    inFolder (fun folder ->
+                        let before = Globalization.CultureInfo.CurrentCulture
+                        use store = data 40
+                        use toy = new Toy()
+                        use source = new CancellationTokenSource()
+                        source.Cancel()
+
+                        try
+                            Globalization.CultureInfo.CurrentCulture <- culture
+
+                            Trainer.Train(toy, store, views (), options folder 4 1, null, source.Token)
+                            |> ignore
+                        finally
+                            Globalization.CultureInfo.CurrentCulture <- before
+
+                        use file = SafetensorsFile.Open(CheckpointFile.PathOf(folder, 0L))
+                        text <- file.Metadata["identity"])
+
+                    text
+
+                let odd = Globalization.CultureInfo.InvariantCulture.Clone() :?> Globalization.CultureInfo
+
+                odd.NumberFormat.NumberDecimalSeparator <- ","
+                odd.NumberFormat.NegativeSign <- "−"
+                let plain = identity Globalization.CultureInfo.InvariantCulture
+                Expect.stringContains plain "1E-08" "it holds numbers"
+                Expect.equal (identity odd) plain "a comma and another minus"
             }
 
             test "another run's folder is refused, naming the difference" {
