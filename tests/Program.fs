@@ -41,4 +41,11 @@ let main argv =
     match Array.toList argv with
     | "sslr" :: rest ->
         SslResearch.Cli.main [ Tests.Support.TinyRecipe.recipe; Tests.Support.MethodKit.recipe () ] (List.toArray rest)
+    | "campaign" :: rest ->
+        SslResearch.Core.Runtime.TorchRuntime.Initialise() |> ignore
+
+        match rest with
+        | "stops" :: _ -> Tests.Campaigns.Stops.main rest
+        | _ -> Tests.Campaigns.Fuzz.main rest
+    | "stop-at" :: rest -> Tests.Support.StopAt.child rest
     | _ -> test argv

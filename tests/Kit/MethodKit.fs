@@ -34,6 +34,8 @@ type MethodSpec =
         Name: string
         /// Its row of the recipe `tiny-methods`.
         Run: Run
+        /// The same experiment in another setting.
+        With: (Setting -> Setting) -> Run
         Laws: Test
     }
 
@@ -406,6 +408,7 @@ let spec (e: Experiment<'Views>) (traits: Traits) =
         Name = e.Name
         // Specs choose encoder and budget freely: nothing is compared.
         Run = Run.ofExperiment e |> Run.reference
+        With = fun change -> Run.ofExperiment { e with Setting = change e.Setting } |> Run.reference
         Laws = laws e traits
     }
 

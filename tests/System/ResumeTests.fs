@@ -191,6 +191,16 @@ let tests =
                         Expect.equal scores' scores $"{name}: scores")
             }
 
+            for name, signal in [ "MoCo v1", StopAt.Kill; "DINO", StopAt.Terminate ] do
+                test $"{name}, stopped at every state by {signal.Name}, ends as if it was not" {
+                    inFolder (fun root ->
+                        let folder part = Path.Combine(root, part)
+                        let code, output = StopAt.run (folder "whole") name None
+                        Expect.equal code 0 output
+                        let whole = StopAt.outcome (folder "whole") name
+                        Expect.isEmpty (StopAt.chain (folder "stopped") name signal whole) "faults by state")
+                }
+
             test "SIGTERM saves, leaves with 130, and the same command goes on" {
                 inFolder (fun root ->
                     let whole = complete (Path.Combine(root, "whole")) []
