@@ -15,13 +15,50 @@ open SslResearch.CommandLine
 [<RequireQualifiedAccess>]
 module Cli =
     let private find (recipes: Recipe list) name =
-        match recipes |> List.tryFind (fun r -> r.Name = name) with
-        | Some recipe -> recipe
-        | None ->
+        match recipes |> List.filter (fun r -> r.Name = name) with
+        | [ recipe ] -> recipe
+        | _ :: _ as same ->
+            raise (
+                ResultsException
+                    $"{same.Length} recipes have the name '{name}' and would share a results folder. Rename one."
+            )
+        | [] ->
             let known = recipes |> List.map _.Name |> String.concat ", "
             raise (UsageError $"There is no recipe '{name}'. There are: {known}.")
 
     let private resultsFolder (given: string option) = given |> Option.defaultValue "results"
+
+    /// A folder that is only read; one that was named must be there.
+    let private existingResults (given: string option) =
+        match given with
+        | Some folder when File.Exists folder -> raise (UsageError $"--results {folder}: that is a file, not a folder.")
+        | Some folder when not (Directory.Exists folder) ->
+            raise (UsageError $"--results {folder}: there is no such folder.")
+        | _ -> resultsFolder given
+
+    /// What `--only` names.
+    let private onlyId (given: string option) =
+        match given with
+        | Some id when String.IsNullOrWhiteSpace id ->
+            raise (UsageError "--only is empty: give the beginning of a run's id, or leave it out for all runs.")
+        | given -> given
+
+    /// A device by its form alone: whether it is there shows when it is needed.
+    let private deviceName (given: string) =
+        let number =
+            given.StartsWith("cuda:", StringComparison.Ordinal)
+            && fst (UInt16.TryParse(given.AsSpan 5))
+
+        if given = "cpu" || given = "cuda" || number then
+            given
+        else
+            raise (UsageError $"--device {given}: give cpu, cuda or cuda:n.")
+
+    /// More threads than this help nowhere, and starting them takes longer than the work.
+    let private mostThreads = max 64 (4 * Environment.ProcessorCount)
+
+    /// More seeds than this are a slip of the hand.
+    let private mostSeeds = 10_000
 
     /// 0,1,2 or 0-4 or both.
     let parseSeeds (text: string) : int list =
@@ -38,6 +75,8 @@ module Cli =
         |> List.collect (fun part ->
             match part.Split '-' with
             | [| one |] -> [ number one ]
+            | [| first; last |] when number last - number first >= mostSeeds ->
+                raise (UsageError $"--seeds {text}: give at most {mostSeeds} seeds.")
             | [| first; last |] when number first <= number last -> [ number first .. number last ]
             | _ -> fail ())
         |> List.distinct
@@ -48,7 +87,8 @@ module Cli =
         (Store(results, recipe.Name)).Load().Runs
 
     let private list recipes (args: ParseResults<ListArguments>) =
-        let results = resultsFolder (args.TryGetResult ListArguments.Results)
+        let results = existingResults (args.TryGetResult ListArguments.Results)
+        let isDone = Contents.isDone (Contents.present (dataRoot None))
 
         let counts (recipe: Recipe) =
             let runs = stored results recipe
@@ -56,11 +96,10 @@ module Cli =
             let wanted =
                 [
                     for run in Recipe.runs recipe do
-                        yield! run.Seeds |> List.map (fun s -> run.Id, s)
+                        yield! run.Seeds |> List.map (fun s -> run, s)
                 ]
 
-            let there = runs |> List.map (fun r -> r.RunId, r.Seed) |> Set.ofList
-            (wanted |> List.filter there.Contains).Length, wanted.Length
+            (wanted |> List.filter (isDone runs)).Length, wanted.Length
 
         match args.TryGetResult ListArguments.Recipe with
         | Some name ->
@@ -69,11 +108,9 @@ module Cli =
             say $"{recipe.Name}: {recipe.Summary}"
 
             for run in Recipe.runs recipe do
-                let there = runs |> List.filter (fun r -> r.RunId = run.Id) |> List.map _.Seed
-
                 let seeds =
                     run.Seeds
-                    |> List.map (fun s -> if List.contains s there then $"{s} done" else string s)
+                    |> List.map (fun s -> if isDone runs (run, s) then $"{s} done" else string s)
 
                 let seeds = String.concat ", " seeds
                 say $"  {run.Id}  {run.Title}  (seeds {seeds})"
@@ -98,6 +135,14 @@ module Cli =
         for problem in problems do
             complain (problem.ToString())
 
+    /// What only a look at the data and a batch of each run can tell.
+    let private rehearsed root device torchLibrary (runs: Run list) =
+        match Datasets.problems root runs with
+        | [] when not runs.IsEmpty ->
+            TorchRuntime.Initialise(Option.toObj torchLibrary) |> ignore
+            Rehearsal.problems root device runs
+        | problems -> problems
+
     let private check (recipes: Recipe list) (args: ParseResults<CheckArguments>) =
         let root = dataRoot (args.TryGetResult CheckArguments.Data)
 
@@ -116,7 +161,7 @@ module Cli =
 
                     let data =
                         if problems.IsEmpty then
-                            Datasets.problems root (Recipe.runs recipe)
+                            rehearsed root "cpu" None (Recipe.runs recipe)
                         else
                             []
 
@@ -141,20 +186,29 @@ module Cli =
         $"{md}, {csv}, {html}"
 
     let private tables (recipes: Recipe list) (args: ParseResults<TablesArguments>) =
-        let results = resultsFolder (args.TryGetResult TablesArguments.Results)
+        let results = existingResults (args.TryGetResult TablesArguments.Results)
 
-        let chosen =
+        let wanted =
             match args.TryGetResult TablesArguments.Recipe with
             | Some name -> [ find recipes name ]
-            | None ->
-                recipes
-                |> List.filter (fun r -> File.Exists(Path.Combine(results, r.Name, "runs.jsonl")))
+            | None -> recipes
+
+        let chosen =
+            wanted
+            |> List.filter (fun r -> File.Exists(Path.Combine(results, r.Name, "runs.jsonl")))
 
         if chosen.IsEmpty then
-            say $"No stored runs under '{results}'."
+            let whose =
+                args.TryGetResult TablesArguments.Recipe
+                |> Option.map (fun name -> $" of '{name}'")
+                |> Option.defaultValue ""
+
+            say $"No stored runs{whose} under '{results}'."
+
+        let present = Contents.present (dataRoot None)
 
         for recipe in chosen do
-            for table in Report.render results recipe do
+            for table in Report.renderOn present results recipe do
                 say (Markdown.table table)
 
             say $"Written: {paths results recipe}"
@@ -169,6 +223,12 @@ module Cli =
 
         value
 
+    let private atMost most name (value: int) =
+        if value > most then
+            raise (UsageError $"{name} {value}: give {most} or fewer.")
+
+        value
+
     let private run recipes (args: ParseResults<RunArguments>) =
         let recipe = find recipes (args.GetResult RunArguments.Recipe)
         let root = dataRoot (args.TryGetResult RunArguments.Data)
@@ -177,23 +237,25 @@ module Cli =
             {
                 Results = resultsFolder (args.TryGetResult RunArguments.Results)
                 DataRoot = root
-                Device = args.GetResult(RunArguments.Device, "cpu")
-                Threads = args.TryGetResult RunArguments.Threads |> Option.map (atLeast 1 "--threads")
+                Device = args.GetResult(RunArguments.Device, "cpu") |> deviceName
+                Threads =
+                    args.TryGetResult RunArguments.Threads
+                    |> Option.map (atLeast 1 "--threads" >> atMost mostThreads "--threads")
                 Workers =
                     args.TryGetResult RunArguments.Workers
-                    |> Option.map (atLeast 1 "--workers")
+                    |> Option.map (atLeast 1 "--workers" >> atMost mostThreads "--workers")
                     |> Option.defaultValue (max 1 (Environment.ProcessorCount / 4))
                 TorchLibrary = args.TryGetResult RunArguments.Torch_Lib
                 CheckpointEvery =
                     args.GetResult(RunArguments.Checkpoint_Every, 200)
                     |> atLeast 1 "--checkpoint-every"
-                Only = args.TryGetResult RunArguments.Only
+                Only = args.TryGetResult RunArguments.Only |> onlyId
                 Seeds = args.TryGetResult RunArguments.Seeds |> Option.map parseSeeds
             }
 
         match SslResearch.Check.recipe recipe with
         | [] ->
-            let wanted = Execute.tasks recipe options
+            let wanted, missing = Execute.missing recipe options (stored options.Results recipe)
 
             if wanted.IsEmpty then
                 raise (
@@ -201,19 +263,17 @@ module Cli =
                         $"No run of '{recipe.Name}' fits --only and --seeds; `sslr list {recipe.Name}` names them."
                 )
 
-            let there =
-                stored options.Results recipe
-                |> List.map (fun r -> r.RunId, r.Seed)
-                |> Set.ofList
+            let lacking = missing |> List.map fst |> List.distinctBy _.Id
 
-            let missing = wanted |> List.filter (fun (run, seed) -> not (there.Contains(run.Id, seed)))
-
-            match Datasets.problems root (missing |> List.map fst |> List.distinctBy _.Id) with
+            match rehearsed root options.Device options.TorchLibrary lacking with
             | [] ->
                 let work stop reporter =
                     Execute.recipe recipe options reporter stop
 
-                let rendered () = Report.render options.Results recipe
+                let present = Contents.present options.DataRoot
+
+                let rendered () =
+                    Report.renderOn present options.Results recipe
 
                 let result =
                     withSignals (fun stop ->
@@ -226,7 +286,7 @@ module Cli =
                     complain "Stopped with everything saved; the same command goes on from here."
                     ExitCode.Interrupted
                 else
-                    for table in Report.render options.Results recipe do
+                    for table in rendered () do
                         say (Markdown.table table)
 
                     say $"{result.Done} runs done now, {result.Before} before, {result.Failed} failed."
@@ -247,7 +307,7 @@ module Cli =
 
     /// The picture that a finished run left.
     let private showTrained (recipe: Recipe) only (args: ParseResults<ShowArguments>) =
-        let store = Store(resultsFolder (args.TryGetResult ShowArguments.Results), recipe.Name)
+        let store = Store(existingResults (args.TryGetResult ShowArguments.Results), recipe.Name)
 
         let seed = args.TryGetResult ShowArguments.Seed
 
@@ -255,7 +315,10 @@ module Cli =
             [
                 for run in store.Load().Runs do
                     match run.Picture with
-                    | Some picture when run.RunId.StartsWith(only: string) && seed |> Option.forall ((=) run.Seed) ->
+                    | Some picture when
+                        run.RunId.StartsWith(only, StringComparison.Ordinal)
+                        && seed |> Option.forall ((=) run.Seed)
+                        ->
                         run, store.File picture
                     | _ -> ()
             ]
@@ -274,17 +337,22 @@ module Cli =
 
             match args.TryGetResult ShowArguments.Out with
             | Some path ->
-                File.Copy(picture, path, true)
+                WholeFile.Write(path, File.ReadAllBytes picture)
                 say $"Written: {path}"
             | None -> say $"{run.Name}, seed {run.Seed}: {picture}"
 
+    /// A sheet of more is no picture that a person looks at.
+    let private mostShown = 100
+
+    let private mostEpochs = 20
+
     let private show recipes (args: ParseResults<ShowArguments>) =
         let recipe = find recipes (args.GetResult ShowArguments.Recipe)
-        let only = args.GetResult(ShowArguments.Only, "")
+        let only = args.TryGetResult ShowArguments.Only |> onlyId |> Option.defaultValue ""
 
         match
             Recipe.runs recipe
-            |> List.filter (fun run -> run.Id.StartsWith only && not run.Views.IsEmpty)
+            |> List.filter (fun run -> run.Id.StartsWith(only, StringComparison.Ordinal) && not run.Views.IsEmpty)
         with
         | _ when args.Contains ShowArguments.Trained ->
             showTrained recipe only args
@@ -300,9 +368,14 @@ module Cli =
             let images =
                 args.GetResult(ShowArguments.Images, 8)
                 |> atLeast 1 "--images"
+                |> atMost mostShown "--images"
                 |> min data.Train.Count
 
-            let epochs = args.GetResult(ShowArguments.Epochs, 3) |> atLeast 1 "--epochs"
+            let epochs =
+                args.GetResult(ShowArguments.Epochs, 3)
+                |> atLeast 1 "--epochs"
+                |> atMost mostEpochs "--epochs"
+
             let seed = args.GetResult(ShowArguments.Seed, 0) |> atLeast 0 "--seed"
             let path = args.GetResult(ShowArguments.Out, recipe.Name + ".png")
             let normalisation = Data.normalisation run.Setting.Data
@@ -401,9 +474,6 @@ module Cli =
             complain message
             ExitCode.WrongUsage
         | :? OperationCanceledException -> ExitCode.Interrupted
-        | :? DataException
-        | :? TorchRuntimeException
-        | :? SslResearch.Core.Training.TrainException
-        | :? ResultsException as e ->
-            complain e.Message
+        | error ->
+            complain (Faults.message error)
             ExitCode.Failure

@@ -34,7 +34,7 @@ module internal CommandLine =
 
     let dataRoot (given: string option) = DataRoot.Resolve(Option.toObj given)
 
-    /// Runs until done or told to stop: a first SIGINT or SIGTERM asks, a second ends the process.
+    /// Runs until done or told to stop: a first SIGINT, SIGTERM or SIGHUP asks, a second ends the process.
     let withSignals (work: CancellationToken -> 'T) =
         use stop = new CancellationTokenSource()
 
@@ -49,4 +49,5 @@ module internal CommandLine =
 
         use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, handle)
         use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, handle)
+        use _ = PosixSignalRegistration.Create(PosixSignal.SIGHUP, handle)
         work stop.Token

@@ -117,6 +117,14 @@ module Datasets =
                             [
                                 yield! batches (users |> List.filter (fun run -> run.TrainData = data)) splits
 
+                                let classes = splits.Train.ClassNames.Count
+
+                                if classes < 2 then
+                                    Problem.make
+                                        $"{users.Head.Title}: Setting.Protocols"
+                                        $"they score classes, and '{Data.name data}' has {classes}"
+                                        "Give data of two or more classes"
+
                                 for run in users do
                                     for protocol in run.Setting.Protocols do
                                         match Protocol.scoring protocol with

@@ -57,21 +57,48 @@ module Evaluate =
         | Tuned o -> Some o
         | _ -> None
 
-    /// Scores of all protocols that serve the run, in their order, those left out whose value is not finite. Features are extracted once for
-    /// each layer and shared by its protocols.
+    /// Scores of all protocols that serve the run, in their order, those left out whose value is not finite; and those that could not be
+    /// scored, each with its reason. What is known already is not scored again. Features are extracted once for each layer and shared by its protocols.
     let scores
         (run: Run)
         (data: OpenData)
         (encoder: TrainedEncoder)
         seed
         (site: EvaluationSite)
+        (known: Score list)
         (stop: CancellationToken)
-        =
+        : Score list * (string * string) list =
         let device = TorchRuntime.Device site.Device
         let normalisation = Data.normalisation run.Setting.Data
         let protocols = Run.protocols run
+
+        // Fine-tuned on other images is another training.
+        let content =
+            if Data.isRendered run.Setting.Data then
+                ""
+            else
+                "-" + data.Train.Fingerprint.Substring(0, 8)
+
         let found = Dictionary<Protocol, Score>()
-        let frozen = protocols |> List.filter (fun p -> (tuned p).IsNone)
+        let failures = Dictionary<Protocol, string>()
+
+        for protocol in protocols do
+            known
+            |> List.tryFind (fun score -> score.Protocol = Protocol.name protocol)
+            |> Option.iter (fun score -> found[protocol] <- score)
+
+        let open' = protocols |> List.filter (found.ContainsKey >> not)
+        let frozen = open' |> List.filter (fun p -> (tuned p).IsNone)
+
+        /// One that fails keeps no other from being scored.
+        let attempt (concerned: Protocol list) (work: unit -> unit) =
+            try
+                work ()
+            with
+            | :? OperationCanceledException -> reraise ()
+            | error ->
+                for protocol in concerned do
+                    failures[protocol] <- error.GetBaseException().Message
 
         for layer, sharing in frozen |> List.groupBy Protocol.layer do
             let projector, source =
@@ -93,53 +120,66 @@ module Evaluate =
                 )
 
             site.Scoring $"features of {layer}"
-            use train = features data.Train
-            use test = features data.Test
 
-            for protocol in sharing do
-                stop.ThrowIfCancellationRequested()
-                site.Scoring(Protocol.name protocol)
-                found[protocol] <- score train test seed stop protocol
+            attempt sharing (fun () ->
+                use train = features data.Train
+                use test = features data.Test
 
-        for protocol in protocols do
+                for protocol in sharing do
+                    stop.ThrowIfCancellationRequested()
+                    site.Scoring(Protocol.name protocol)
+                    attempt [ protocol ] (fun () -> found[protocol] <- score train test seed stop protocol))
+
+        for protocol in open' do
             match tuned protocol, encoder.Backbone with
             | Some o, Some backbone ->
                 let name = Protocol.name protocol
                 site.Scoring name
 
-                let accuracy, loss =
-                    FineTune.accuracy
-                        backbone
-                        o
-                        normalisation
-                        data.Test
-                        {
-                            Train = data.Train
-                            Seed = seed
-                            Device = site.Device
-                            Workers = site.Workers
-                            CheckpointEvery = site.CheckpointEvery
-                            StopAtCollapse = false
-                            Folder = Path.Combine(site.Folder, $"tuned-{Canonical.hash (Canonical.text name (box o))}")
-                            Progress =
-                                { new IProgress<StepReport> with
-                                    member _.Report _ = ()
-                                }
-                            Stop = stop
-                            Trained = fun run -> invalidOp $"fine-tuning builds on no run, such as '{run.Title}'"
-                        }
+                attempt [ protocol ] (fun () ->
+                    let accuracy, loss =
+                        FineTune.accuracy
+                            backbone
+                            o
+                            normalisation
+                            data.Test
+                            {
+                                Train = data.Train
+                                Seed = seed
+                                Device = site.Device
+                                Workers = site.Workers
+                                CheckpointEvery = site.CheckpointEvery
+                                StopAtCollapse = false
+                                Folder =
+                                    Path.Combine(
+                                        site.Folder,
+                                        $"tuned-{Canonical.hash (Canonical.text name (box o))}{content}"
+                                    )
+                                Progress =
+                                    { new IProgress<StepReport> with
+                                        member _.Report _ = ()
+                                    }
+                                Stop = stop
+                                Trained = fun run -> invalidOp $"fine-tuning builds on no run, such as '{run.Title}'"
+                            }
 
-                found[protocol] <-
-                    {
-                        Protocol = name
-                        Value = accuracy
-                        Details = [ "loss", loss ]
-                    }
+                    found[protocol] <-
+                        {
+                            Protocol = name
+                            Value = accuracy
+                            Details = [ "loss", loss ]
+                        })
             | _ -> ()
 
         [
             for protocol in protocols do
                 match found.TryGetValue protocol with
                 | true, score when Double.IsFinite score.Value -> score
+                | _ -> ()
+        ],
+        [
+            for protocol in protocols do
+                match failures.TryGetValue protocol with
+                | true, why -> Protocol.name protocol, why
                 | _ -> ()
         ]

@@ -73,7 +73,7 @@ module Execute =
             | None -> all |> List.map _.Id |> Set.ofList
             | Some id ->
                 all
-                |> List.filter _.Id.StartsWith(id)
+                |> List.filter _.Id.StartsWith(id, StringComparison.Ordinal)
                 |> List.collect Run.withNeeds
                 |> List.map _.Id
                 |> Set.ofList
@@ -149,13 +149,15 @@ module Execute =
     let private draw
         (run: Run)
         seed
+        (content: string option)
         (encoder: TrainedEncoder)
         (dataOf: Data -> OpenData)
         (store: Store)
         : string option =
         encoder.Picture
         |> Option.map (fun picture ->
-            let path = $"pictures/{run.Id}-s{seed}.png"
+            let content = content |> Option.map (fun c -> "-" + c) |> Option.defaultValue ""
+            let path = $"pictures/{run.Id}{content}-s{seed}.png"
             Pictures.write (store.File path) run seed picture (dataOf run.TrainData).Test
             path)
 
@@ -163,7 +165,13 @@ module Execute =
     let private countStart (folder: string) (run: Run) =
         Directory.CreateDirectory folder |> ignore
         let path = Path.Combine(folder, $"starts-{run.Id}")
-        File.AppendAllText(path, DateTime.UtcNow.ToString "yyyy-MM-dd'T'HH:mm:ss'Z'" + "\n")
+
+        File.AppendAllText(
+            path,
+            DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", Globalization.CultureInfo.InvariantCulture)
+            + "\n"
+        )
+
         File.ReadLines path |> Seq.length
 
     /// Trains a run, or takes it from its last checkpoint: at once where that is its end.
@@ -171,13 +179,14 @@ module Execute =
         (run: Run)
         seed
         (dataOf: Data -> OpenData)
+        (present: Data -> (string * string) option)
         (store: Store)
         (options: RunOptions)
         (reporter: IRunReporter)
         (stop: CancellationToken)
         : TrainedEncoder =
         let rec trained (needed: Run) : IDisposable =
-            match store.TryLock(needed.TrainId, seed) with
+            match store.TryLock(needed.TrainId, seed, ?content = Contents.tag present needed) with
             | None ->
                 // Another process reads its checkpoint too.
                 stop.WaitHandle.WaitOne 200 |> ignore
@@ -188,7 +197,7 @@ module Execute =
                 resumed needed
 
         and resumed (needed: Run) : IDisposable =
-            let result = train needed seed dataOf store options reporter stop
+            let result = train needed seed dataOf present store options reporter stop
 
             match result.Outcome with
             | Some outcome when outcome.End = TrainEnd.Interrupted ->
@@ -209,7 +218,7 @@ module Execute =
                 Workers = options.Workers
                 CheckpointEvery = options.CheckpointEvery
                 StopAtCollapse = false
-                Folder = store.WorkFolder(run.TrainId, seed)
+                Folder = store.WorkFolder(run.TrainId, seed, ?content = Contents.tag present run)
                 Progress =
                     { new IProgress<StepReport> with
                         member _.Report report = reporter.Step report
@@ -236,18 +245,21 @@ module Execute =
         (run: Run)
         seed
         (dataOf: Data -> OpenData)
+        (present: Data -> (string * string) option)
         (store: Store)
+        (known: Score list)
         (options: RunOptions)
         (runtime: RuntimeInfo)
         (reporter: IRunReporter)
         stop
         =
         let data = dataOf run.Setting.Data
-        let folder = store.WorkFolder(run.TrainId, seed)
+        let content = Contents.tag present run
+        let folder = store.WorkFolder(run.TrainId, seed, ?content = content)
         let started = DateTime.UtcNow
         let starts = countStart folder run
         let device = TorchRuntime.Device options.Device
-        use encoder = train run seed dataOf store options reporter stop
+        use encoder = train run seed dataOf present store options reporter stop
 
         for outcome in Option.toList encoder.Outcome do
             Seq.iter reporter.Note outcome.Notes
@@ -258,9 +270,9 @@ module Execute =
             encoder.Backbone |> Option.iter (fun b -> b.``to`` device |> ignore)
             let clock = Stopwatch.StartNew()
 
-            let scores =
+            let scores, failures =
                 match outcome with
-                | Some o when o.End = TrainEnd.Diverged -> []
+                | Some o when o.End = TrainEnd.Diverged -> [], []
                 | _ ->
                     Evaluate.scores
                         run
@@ -274,6 +286,7 @@ module Execute =
                             Folder = folder
                             Scoring = reporter.Scoring
                         }
+                        known
                         stop
 
             let measures, picture =
@@ -281,7 +294,8 @@ module Execute =
                 | Some o when o.End <> TrainEnd.Diverged ->
                     let ofTest measure = measure (dataOf run.TrainData).Test
 
-                    encoder.Measure |> Option.map ofTest |> Option.defaultValue [], draw run seed encoder dataOf store
+                    encoder.Measure |> Option.map ofTest |> Option.defaultValue [],
+                    draw run seed content encoder dataOf store
                 | _ -> [], None
 
             let hash, dirty = Provenance.commit ()
@@ -302,6 +316,7 @@ module Execute =
                     Canonical = run.CanonicalText
                     Verdict = verdict outcome
                     Scores = scores
+                    Failures = failures
                     Measures = measures
                     Picture = picture
                     Training =
@@ -344,6 +359,21 @@ module Execute =
             store.Append record
             Some record
 
+    /// Whether a folder or the disk, and no run, is at fault: every other run would meet the same.
+    let rec private isOfTheDisk (error: exn) =
+        match error with
+        | null
+        | :? SslResearch.Core.Data.DataException -> false
+        | :? IOException
+        | :? UnauthorizedAccessException -> true
+        | other -> isOfTheDisk other.InnerException
+
+    /// Run and seed pairs that a recipe asks for under these options, and those of them that its store lacks.
+    let missing (recipe: Recipe) (options: RunOptions) (stored: StoredRun list) =
+        let present = Contents.present options.DataRoot
+        let wanted = tasks recipe options
+        wanted, wanted |> List.filter (Contents.isDone present stored >> not)
+
     /// Runs everything that a recipe asks for and its store lacks. A finished run is never run again; a run that another
     /// process is busy with is left to it and awaited at the end. One failing run does not keep the others from running.
     let recipe
@@ -360,11 +390,19 @@ module Execute =
             reporter.Note
                 $"{store.Path}: the last line was never finished ({torn.Length} characters); it is ignored and its run is done again.")
 
-        let isStored (runs: StoredRun list) (run: Run, seed) =
-            runs |> List.exists (fun r -> r.RunId = run.Id && r.Seed = seed)
-
+        let present = Contents.present options.DataRoot
+        let isStored = Contents.isDone present
         let wanted = tasks recipe options
         let before, missing = wanted |> List.partition (isStored stored.Runs)
+
+        for run, seed in missing do
+            if
+                (Contents.find present stored.Runs (run, seed)).IsNone
+                && stored.Runs |> List.exists (fun r -> r.RunId = run.Id && r.Seed = seed)
+            then
+                reporter.Note
+                    $"{run.Title}, seed {seed}, is stored on other images under the name '{Data.name run.Setting.Data}' than are there now; it is run again on these."
+
         let mutable finished = 0
         let mutable failed = 0
         let mutable interrupted = false
@@ -389,21 +427,46 @@ module Execute =
             let attempt position (run: Run, seed) =
                 reporter.Started(run.Title, seed, position, wanted.Length)
 
+                let known =
+                    Contents.find present (store.Load().Runs) (run, seed)
+                    |> Option.map _.Scores
+                    |> Option.defaultValue []
+
                 try
-                    match runOne run seed dataOf store options runtime reporter stop with
-                    | Some record ->
+                    match runOne run seed dataOf present store known options runtime reporter stop with
+                    | Some record when StoredRun.isComplete record ->
                         finished <- finished + 1
                         reporter.Finished record
+                    | Some record ->
+                        let reasons =
+                            record.Failures
+                            |> List.map (fun (protocol, why) -> $"{protocol}: {why}")
+                            |> String.concat "; "
+
+                        failed <- failed + 1
+                        lost.Add((run.Id, seed)) |> ignore
+
+                        reporter.Failed(
+                            run.Title,
+                            seed,
+                            ResultsException
+                                $"not scored by {record.Failures.Length} of {record.Failures.Length + record.Scores.Length} protocols ({reasons}). The other scores are stored; the same command tries these again."
+                        )
                     | None -> interrupted <- true
                 with
                 | :? OperationCanceledException -> interrupted <- true
+                | error when isOfTheDisk error ->
+                    raise (
+                        ResultsException
+                            $"{run.Title}, seed {seed}: {error.Message} What was finished before is stored; the same command goes on from there."
+                    )
                 | error ->
                     failed <- failed + 1
                     lost.Add((run.Id, seed)) |> ignore
                     reporter.Failed(run.Title, seed, error)
 
             let underLock position (run: Run, seed) =
-                match store.TryLock(run.TrainId, seed) with
+                match store.TryLock(run.TrainId, seed, ?content = Contents.tag present run) with
                 | None -> false
                 | Some held ->
                     use _ = held

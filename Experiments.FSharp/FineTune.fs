@@ -15,6 +15,48 @@ module FineTune =
     /// Images in one pass over the test split.
     let private evaluationBatch = 500
 
+    /// Takes one batch through the encoder with its classifier, and the first test images: fails where fine-tuning would.
+    let rehearse
+        (encoder: Backbone)
+        (o: FineTuneOptions)
+        (normalisation: Normalisation)
+        (images: ImageStore)
+        (test: ImageStore)
+        (device: torch.Device)
+        : unit =
+        if o.Train.BatchSize > images.Count then
+            invalidArg "o" $"{o.Train.BatchSize} images a batch, but only {images.Count} in the training split"
+
+        use method = new Supervised(encoder.Twin(), images.ClassNames.Count)
+        method.Initialise 0UL
+
+        for struct (_, network) in (method :> ISslMethod<LabelledView>).Trained do
+            network.``to`` device |> ignore
+
+        let augmenter = (labelled o.Augment).Build(images.Shape, normalisation)
+
+        use loader =
+            new Loader<LabelledView>(images, augmenter, LoaderOptions(o.Train.BatchSize, 0UL, 1, 1, true), device, 0L)
+
+        use _scope = torch.NewDisposeScope()
+        let context = StepContext(0UL, 0L, 1L, 0)
+        method.Forward(loader.Next().Views, &context) |> ignore
+        use first = test.Part(System.ReadOnlySpan [| 0 |], test.Split)
+
+        use features =
+            FeatureExtractor.Extract(
+                method.Encoder,
+                Backbone.Output,
+                method.Classifier,
+                first,
+                Augmentation.channels normalisation,
+                1,
+                device,
+                System.Threading.CancellationToken.None
+            )
+
+        ignore features
+
     /// Accuracy on the test split in percent, NaN where the fine-tuning diverged, and its final loss. The encoder itself stays as it is.
     let accuracy
         (encoder: Backbone)

@@ -30,20 +30,6 @@ module Progress =
         let scores = if scores = "" then "no scores" else scores
         $"{run.Verdict}; {scores}; {number 0 seconds} s"
 
-    let private chain (error: exn) =
-        let inner =
-            match error with
-            | :? AggregateException as a -> a.GetBaseException()
-            | e -> e
-
-        match inner with
-        | :? SslResearch.Core.Data.DataException
-        | :? SslResearch.Core.Data.LoaderException
-        | :? SafetensorsException
-        | :? SslResearch.Core.Runtime.TorchRuntimeException
-        | :? TrainException -> inner.Message
-        | _ -> $"{inner.GetType().Name}: {inner.Message}\n{inner.StackTrace}"
-
     /// Lines for a log file: one at each event, and one every few seconds of training.
     let lines (write: string -> unit) : IRunReporter =
         let clock = Stopwatch.StartNew()
@@ -65,7 +51,7 @@ module Progress =
             member _.Finished run = write $"  done: {summary run}"
 
             member _.Failed(title, seed, error) =
-                write $"  FAILED: {title}, seed {seed}: {chain error}"
+                write $"  FAILED: {title}, seed {seed}: {Faults.message error}"
 
             member _.Note text = write text
         }
@@ -155,7 +141,7 @@ module Progress =
                             draw ()
 
                         member _.Failed(run, seed, error) =
-                            line $"FAILED: {run}, seed {seed}: {chain error}"
+                            line $"FAILED: {run}, seed {seed}: {Faults.message error}"
 
                         member _.Note text = line text
                     })

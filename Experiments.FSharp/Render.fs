@@ -121,6 +121,7 @@ module Render =
             Notes =
                 [
                     yield! TableNotes.notYetRun stored runs
+                    yield! TableNotes.failures stored runs
                     yield! TableNotes.definitions runs protocols
                     yield! TableNotes.measures stored runs
                     yield! TableNotes.constants constant

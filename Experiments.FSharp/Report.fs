@@ -5,6 +5,7 @@ open System.Globalization
 open System.IO
 open System.Net
 open System.Text
+open SslResearch.Core.Runtime
 
 /// The self-contained HTML page of a recipe: its tables, and the loss curves of its runs as drawings inside it.
 [<RequireQualifiedAccess>]
@@ -142,17 +143,29 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
 
     let private write (path: string) (text: string) =
         if not (File.Exists path) || File.ReadAllText path <> text then
-            let temporary = $"{path}.{Environment.ProcessId}.tmp"
-            File.WriteAllText(temporary, text)
-            File.Move(temporary, path, true)
+            WholeFile.Write(path, Encoding.UTF8.GetBytes text)
 
-    /// Renders table.md, table.csv and report.html beside runs.jsonl; yields the tables.
-    let render (results: string) (recipe: Recipe) : RenderedTable list =
+    /// Renders table.md, table.csv and report.html beside runs.jsonl; yields the tables. They show the images that are present, or else those of
+    /// the newest stored run.
+    let renderOn (present: Data -> (string * string) option) (results: string) (recipe: Recipe) : RenderedTable list =
         let store = Store(results, recipe.Name)
-        let stored = store.Load().Runs
-        let tables = recipe.Tables |> List.map (Render.table stored)
+        let stored, left = Contents.current present (Recipe.runs recipe) (store.Load().Runs)
+
+        let tables =
+            [
+                for table in recipe.Tables do
+                    let rendered = Render.table stored table
+
+                    { rendered with
+                        Notes = rendered.Notes @ TableNotes.leftOut (Table.runs table) left
+                    }
+            ]
+
         Directory.CreateDirectory store.Folder |> ignore
         write (Path.Combine(store.Folder, "table.md")) (Markdown.file recipe tables)
         write (Path.Combine(store.Folder, "table.csv")) (Csv.file tables)
         write (Path.Combine(store.Folder, "report.html")) (html recipe tables stored)
         tables
+
+    /// Likewise, without a look at the data.
+    let render results recipe = renderOn (fun _ -> None) results recipe

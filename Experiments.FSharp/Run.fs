@@ -38,6 +38,7 @@ type Run =
             trainId: Lazy<string>
             check: unit -> Problem list
             train: TrainSite -> TrainedEncoder
+            rehearse: ImageStore -> torch.Device -> TrainedEncoder
         }
 
     /// For people; no part of the identity.
@@ -95,6 +96,9 @@ type Run =
     /// Trains it, or takes it from its last checkpoint, at a site.
     member r.Train site = r.train site
 
+    /// Builds it on images and takes one batch through it, without training: fails where the training would. The caller disposes the encoder.
+    member r.Rehearse(images, device) = r.rehearse images device
+
     interface ITrainedRun with
         member r.Id = r.Id
         member r.Title = r.Title
@@ -147,6 +151,7 @@ module Run =
             trainId = lazy (Canonical.hash trainText.Value)
             check = fun () -> []
             train = fun _ -> invalidOp "nothing to train"
+            rehearse = fun _ _ -> invalidOp "nothing to train"
         }
 
     /// Where the views of an experiment come from.
@@ -201,23 +206,69 @@ module Run =
                 ))
         | _ -> None
 
+    let private build (e: Experiment<'Views>) (images: ImageStore) seed device trained =
+        e.Method.Build
+            {
+                Image = images.Shape
+                Classes = images.ClassNames.Count
+                Normalisation = Data.normalisation (trainData e)
+                Encoder = e.Setting.Backbone.Build images.Shape.Channels
+                Seed = seed
+                Device = device
+                BatchSize = e.Setting.Train.BatchSize
+                Trained = trained
+            }
+
+    /// Builds the method with its initial weights and takes one batch through it.
+    let private rehearseExperiment
+        (e: Experiment<'Views>)
+        (images: ImageStore)
+        (device: torch.Device)
+        : TrainedEncoder =
+        let untrained (needed: ITrainedRun) : IDisposable =
+            match needed with
+            | :? Run as run -> (run.rehearse images device).Owner
+            | other -> invalidOp $"{e.Name} builds on '{other.Title}', which is no run of this library"
+
+        let seed = 0UL
+        let method = build e images seed device untrained
+
+        try
+            method.Initialise seed
+
+            for struct (_, network) in method.Trained do
+                network.``to`` device |> ignore
+                network.train ()
+
+            for teacher in method.Teachers do
+                teacher.Teacher.``to`` device |> ignore
+
+            let augmenter = e.Augment.Build(images.Shape, Data.normalisation (trainData e))
+            let batch = min e.Setting.Train.BatchSize images.Count
+            use loader = new Loader<'Views>(images, augmenter, LoaderOptions(batch, seed, 1, 1, true), device, 0L)
+            use _scope = torch.NewDisposeScope()
+            let context = StepContext(seed, 0L, 1L, 0)
+            method.Forward(loader.Next().Views, &context) |> ignore
+
+            {
+                Backbone = Some method.Encoder
+                Projector = Option.ofObj method.Projector
+                Outcome = None
+                Picture = None
+                Measure = None
+                Owner = method
+            }
+        with _ ->
+            method.Dispose()
+            reraise ()
+
     let private trainExperiment (e: Experiment<'Views>) (site: TrainSite) =
         let train = e.Setting.Train
         let shape = site.Train.Shape
         let normalisation = Data.normalisation (trainData e)
 
         let method =
-            e.Method.Build
-                {
-                    Image = shape
-                    Classes = site.Train.ClassNames.Count
-                    Normalisation = normalisation
-                    Encoder = e.Setting.Backbone.Build shape.Channels
-                    Seed = site.Seed
-                    Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
-                    BatchSize = train.BatchSize
-                    Trained = site.Trained
-                }
+            build e site.Train site.Seed (SslResearch.Core.Runtime.TorchRuntime.Device site.Device) site.Trained
 
         try
             method.Initialise site.Seed
@@ -349,6 +400,20 @@ module Run =
                         | _ -> ()
                     ]
             train = trainExperiment e
+            rehearse = rehearseExperiment e
+        }
+
+    let private initial (setting: Setting) (images: ImageStore) seed : TrainedEncoder =
+        let encoder = setting.Backbone.Build images.Shape.Channels
+        SeededInitialisation.Apply(encoder, seed, "encoder")
+
+        {
+            Backbone = Some encoder
+            Projector = None
+            Outcome = None
+            Picture = None
+            Measure = None
+            Owner = encoder
         }
 
     /// The encoder with its initial weights, the same ones that training starts from with that seed.
@@ -361,19 +426,21 @@ module Run =
                     "epochs", "0"
                 ]
             layers = setting.Backbone.Layers
-            train =
-                fun site ->
-                    let encoder = setting.Backbone.Build site.Train.Shape.Channels
-                    SeededInitialisation.Apply(encoder, site.Seed, "encoder")
+            train = fun site -> initial setting site.Train site.Seed
+            rehearse = fun images _ -> initial setting images 0UL
+        }
 
-                    {
-                        Backbone = Some encoder
-                        Projector = None
-                        Outcome = None
-                        Picture = None
-                        Measure = None
-                        Owner = encoder
-                    }
+    let private pixels: TrainedEncoder =
+        {
+            Backbone = None
+            Projector = None
+            Outcome = None
+            Picture = None
+            Measure = None
+            Owner =
+                { new IDisposable with
+                    member _.Dispose() = ()
+                }
         }
 
     /// The normalised pixels as features. Runs with the first seed only: k-NN has no chance in it, and the linear probe only
@@ -387,19 +454,8 @@ module Run =
               }
               [] with
             layers = [ Backbone.Output ]
-            train =
-                fun _ ->
-                    {
-                        Backbone = None
-                        Projector = None
-                        Outcome = None
-                        Picture = None
-                        Measure = None
-                        Owner =
-                            { new IDisposable with
-                                member _.Dispose() = ()
-                            }
-                    }
+            train = fun _ -> pixels
+            rehearse = fun _ _ -> pixels
         }
 
     /// The same run under another name.

@@ -9,7 +9,7 @@ open System.Threading
 /// What a results file holds.
 type Stored =
     {
-        /// In the order in which they were written; of two lines with one run id and seed the first.
+        /// In the order in which they were first written; of lines with one run id, seed and content the first that is complete, else the last.
         Runs: StoredRun list
         /// The start of a line that was never finished (power loss, a full disk): ignored, and its run is done again.
         Torn: string option
@@ -45,12 +45,26 @@ type Store(results: string, recipe: string) =
         try
             Ok(StoredRun.ofJson line)
         with
-        | :? JsonException
+        | :? JsonException -> Error "no stored run"
         | :? Collections.Generic.KeyNotFoundException
-        | :? FormatException
         | :? InvalidOperationException
-        | :? IndexOutOfRangeException -> Error "no stored run"
-        | :? ResultsException as e -> Error e.Message
+        | :? IndexOutOfRangeException -> Error "a stored run that lacks a field, or has one of another kind"
+        | :? FormatException as e -> Error $"no stored run as it was written ({e.Message})"
+
+    /// Of lines with one run id, seed and content the first that is complete, else the last.
+    let deciding (runs: StoredRun list) =
+        runs
+        |> List.groupBy (fun r -> r.RunId, r.Seed, StoredRun.content r)
+        |> List.map (fun (_, same) ->
+            same
+            |> List.tryFind StoredRun.isComplete
+            |> Option.defaultValue (List.last same))
+
+    let newer line found =
+        raise (
+            ResultsException
+                $"{path}, line {line}: it has form {found}, this program knows forms up to {StoredRun.schema}: a newer version wrote it. Use that version, or another results folder."
+        )
 
     /// Runs, torn end, length of what is whole.
     let read () =
@@ -59,40 +73,52 @@ type Store(results: string, recipe: string) =
         else
             let lines, rest, whole = split (File.ReadAllBytes path)
 
-            let parsed =
-                lines
-                |> List.mapi (fun i (line, from) ->
-                    i, line, from, (if line = "" then Error "an empty line" else parse line))
+            let runs =
+                [
+                    for i, (line, _) in List.indexed lines do
+                        try
+                            match (if line = "" then Error "an empty line" else parse line) with
+                            | Ok run -> run
+                            | Error why ->
+                                raise (
+                                    ResultsException
+                                        $"{path}, line {i + 1}: {why}. The file was changed by other means than this program, or damaged; restore it from version control, or remove that line."
+                                )
+                        with NewerSchema found ->
+                            newer (i + 1) found
+                ]
 
-            let good = parsed |> List.choose (fun (_, _, _, r) -> Result.toOption r)
-
-            let bad =
-                parsed
-                |> List.choose (fun (i, line, from, r) ->
-                    match r with
-                    | Error why -> Some(i, line, from, why)
-                    | Ok _ -> None)
-
-            let first (runs: StoredRun list) =
-                runs |> List.distinctBy (fun r -> r.RunId, r.Seed)
-
-            match bad, rest with
-            | [], None -> { Runs = first good; Torn = None }, whole
-            | [], Some rest ->
-                match parse rest with
+            match rest with
+            | None -> { Runs = deciding runs; Torn = None }, whole
+            | Some rest ->
+                match
+                    (try
+                        parse rest
+                     with NewerSchema found ->
+                         newer (lines.Length + 1) found)
+                with
                 | Ok run ->
                     {
-                        Runs = first (good @ [ run ])
+                        Runs = deciding (runs @ [ run ])
                         Torn = None
                     },
                     whole + Encoding.UTF8.GetByteCount rest
-                | Error _ -> { Runs = first good; Torn = Some rest }, whole
-            | [ i, line, from, _ ], None when i = lines.Length - 1 -> { Runs = first good; Torn = Some line }, from
-            | (i, _, _, why) :: _, _ ->
-                raise (
-                    ResultsException
-                        $"{path}, line {i + 1}: {why}. The file was changed by other means than this program; restore it from version control, or remove that line."
-                )
+                | Error _ ->
+                    {
+                        Runs = deciding runs
+                        Torn = Some rest
+                    },
+                    whole
+
+    /// A file held alone by this process; None while another one holds it. Whatever else stands in the way is an error.
+    let tryHold (file: string) =
+        // What .NET makes of flock's EWOULDBLOCK, and of Windows' sharing and lock violations.
+        let held = [ 11; 0x80070020; 0x80070021 ]
+
+        try
+            Some(new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
+        with :? IOException as e when List.contains e.HResult held ->
+            None
 
     /// Holds the lock while the action runs; waits for another process that holds it.
     let locked (action: unit -> 'T) =
@@ -100,13 +126,13 @@ type Store(results: string, recipe: string) =
         let deadline = Environment.TickCount64 + 60_000L
 
         let rec take () =
-            match
-                (try
-                    Some(new FileStream(lockPath, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
-                 with :? IOException when Environment.TickCount64 < deadline ->
-                     None)
-            with
+            match tryHold lockPath with
             | Some stream -> stream
+            | None when Environment.TickCount64 > deadline ->
+                raise (
+                    ResultsException
+                        $"{lockPath} has been held by another process for a minute. End that process, or use another results folder."
+                )
             | None ->
                 Thread.Sleep 5
                 take ()
@@ -127,16 +153,25 @@ type Store(results: string, recipe: string) =
             // Perhaps another process is in the middle of a line: look again when it is done.
             try
                 locked (fun () -> read () |> fst)
-            with :? UnauthorizedAccessException ->
-                seen
+            with
+            | :? UnauthorizedAccessException
+            | :? IOException -> seen
 
-    /// Writes one line and syncs it to the disk. A torn end is cut off first and kept in runs.torn. Does nothing where that
-    /// run and seed is stored already.
+    /// Writes one line and syncs it to the disk. The start of a line that was never finished is cut off first and kept in runs.torn; a whole
+    /// line is never removed. Does nothing where that run, seed and content is stored already and complete, or with the same failures.
     member _.Append(run: StoredRun) : unit =
         locked (fun () ->
             let stored, whole = read ()
 
-            if not (stored.Runs |> List.exists (fun r -> r.RunId = run.RunId && r.Seed = run.Seed)) then
+            let isThere =
+                stored.Runs
+                |> List.exists (fun r ->
+                    r.RunId = run.RunId
+                    && r.Seed = run.Seed
+                    && StoredRun.content r = StoredRun.content run
+                    && (StoredRun.isComplete r || r.Failures = run.Failures && r.Scores = run.Scores))
+
+            if not isThere then
                 stored.Torn
                 |> Option.iter (fun torn -> File.AppendAllText(Path.Combine(folder, "runs.torn"), torn + "\n"))
 
@@ -157,23 +192,15 @@ type Store(results: string, recipe: string) =
     /// A file beside the results file.
     member _.File(relative: string) = Path.Combine(folder, relative)
 
-    /// Work files of one training, named by `Run.TrainId`, and seed.
-    member _.WorkFolder(trainId: string, seed: int) =
-        Path.Combine(results, "work", $"{trainId}-s{seed}")
+    /// Work files of one training, named by `Run.TrainId`, seed and, where its images were imported, their content.
+    member _.WorkFolder(trainId: string, seed: int, ?content: string) =
+        let content = content |> Option.map (fun c -> "-" + c) |> Option.defaultValue ""
+        Path.Combine(results, "work", $"{trainId}{content}-s{seed}")
 
     /// Takes the right to one training and its evaluation, for as long as the returned value lives; None while another process has it.
-    member store.TryLock(trainId: string, seed: int) : IDisposable option =
-        let work = store.WorkFolder(trainId, seed)
+    member store.TryLock(trainId: string, seed: int, ?content: string) : IDisposable option =
+        let work = store.WorkFolder(trainId, seed, ?content = content)
         Directory.CreateDirectory work |> ignore
 
-        try
-            Some(
-                new FileStream(
-                    Path.Combine(work, "run.lock"),
-                    FileMode.OpenOrCreate,
-                    FileAccess.ReadWrite,
-                    FileShare.None
-                )
-            )
-        with :? IOException ->
-            None
+        tryHold (Path.Combine(work, "run.lock"))
+        |> Option.map (fun held -> held :> IDisposable)

@@ -3,6 +3,7 @@ namespace SslResearch
 open System
 open System.Globalization
 open System.IO
+open System.Security.Cryptography
 open System.Text
 open System.Text.Json
 open System.Threading
@@ -88,6 +89,8 @@ type StoredRun =
         /// learned, at chance, diverged, untrained, or collapsed with its kind in brackets.
         Verdict: string
         Scores: Score list
+        /// Protocols that could not be scored, each with its reason: the run is to be scored again for these.
+        Failures: (string * string) list
         /// The method's own figures on the test split of what it was trained on, by name.
         Measures: (string * float) list
         /// A picture of what the method predicts, by its path from the results file.
@@ -100,15 +103,43 @@ type StoredRun =
         Provenance: Provenance
     }
 
+/// What the images of a run were: fingerprints of the splits that it was scored on, and of those that it was trained on where they are others.
+/// With run id and seed it makes a stored run that one and no other.
+type Content =
+    {
+        Scored: string * string
+        Trained: (string * string) option
+    }
+
 /// A message for people: what is wrong with a results file and what to do.
 type ResultsException(message: string) =
     inherit Exception(message)
 
+/// A line of a form that a newer version writes.
+exception NewerSchema of schema: int
+
 /// The one-line JSON form of a stored run.
 [<RequireQualifiedAccess>]
 module StoredRun =
-    /// Version of the line's form.
-    let schema = 1
+    /// Version of the line's form. Lines of form 1 have no checksum.
+    let schema = 2
+
+    /// Starts the last field: the SHA-256 of the line as it is without that field.
+    let private checksum = ",\"sha256\":\""
+
+    let private hash (text: string) =
+        Encoding.UTF8.GetBytes text |> SHA256.HashData |> Convert.ToHexStringLower
+
+    let content (run: StoredRun) : Content =
+        let prints (d: DatasetRecord) = d.TrainFingerprint, d.TestFingerprint
+
+        {
+            Scored = prints run.Dataset
+            Trained = run.TrainedOn |> Option.map prints
+        }
+
+    /// Scored by every protocol that it was to be scored by.
+    let isComplete (run: StoredRun) = run.Failures.IsEmpty
 
     let private time (t: DateTime) =
         t.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture)
@@ -163,6 +194,9 @@ module StoredRun =
             w.WriteEndObject()
 
         w.WriteEndArray()
+
+        if not run.Failures.IsEmpty then
+            pairs "failures" run.Failures
 
         if not run.Measures.IsEmpty then
             object "measures" (fun () ->
@@ -233,20 +267,44 @@ module StoredRun =
         w.WriteString("canonical", run.Canonical)
         w.WriteEndObject()
         w.Flush()
-        Encoding.UTF8.GetString(stream.ToArray())
+        let text = Encoding.UTF8.GetString(stream.ToArray())
+        text.Substring(0, text.Length - 1) + checksum + hash text + "\"}"
 
-    /// Throws JsonException, KeyNotFoundException, FormatException or InvalidOperationException where the text is no stored run.
+    /// Refuses a line that is not as it was written.
+    let private verify (line: string) (version: int) =
+        match version, line.LastIndexOf(checksum, StringComparison.Ordinal) with
+        | 1, -1 -> ()
+        | 1, _ -> raise (FormatException "it says form 1 and holds a checksum")
+        | _, -1 -> raise (FormatException "its checksum is missing")
+        | _, at ->
+            if line.Substring(at) <> checksum + hash (line.Substring(0, at) + "}") + "\"}" then
+                raise (FormatException "its checksum does not fit it")
+
+    /// Throws JsonException, KeyNotFoundException, FormatException, InvalidOperationException or IndexOutOfRangeException where the text is no
+    /// stored run, and NewerSchema where a newer version wrote it.
     let ofJson (line: string) : StoredRun =
-        use document = JsonDocument.Parse line
+        use document = JsonDocument.Parse(line, JsonDocumentOptions(AllowDuplicateProperties = false))
+
         let root = document.RootElement
         let get (name: string) (e: JsonElement) = e.GetProperty name
-        let text name e = (get name e).GetString()
+
+        let words (e: JsonElement) =
+            match e.GetString() with
+            | null -> raise (FormatException "a text is null")
+            | text -> text
+
+        let text name e = words (get name e)
 
         let real (e: JsonElement) =
             if e.ValueKind = JsonValueKind.Null then
                 nan
             else
-                e.GetDouble()
+                let x = e.GetDouble()
+
+                if Double.IsFinite x then
+                    x
+                else
+                    raise (FormatException "a number is beyond all bounds")
 
         let whole (name: string) (e: JsonElement) =
             match e.TryGetProperty name with
@@ -254,7 +312,7 @@ module StoredRun =
             | _ -> None
 
         let pairs (e: JsonElement) =
-            [ for pair in e.EnumerateArray() -> pair[0].GetString(), pair[1].GetString() ]
+            [ for pair in e.EnumerateArray() -> words pair[0], words pair[1] ]
 
         let time name e =
             DateTime.Parse(text name e, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal)
@@ -262,11 +320,9 @@ module StoredRun =
         let version = (get "schema" root).GetInt32()
 
         if version > schema then
-            raise (
-                ResultsException
-                    $"a line of schema {version}, but this program knows {schema}: it was written by a newer version."
-            )
+            raise (NewerSchema version)
 
+        verify line version
         let training = get "training" root
 
         let dataset e =
@@ -296,13 +352,17 @@ module StoredRun =
                             Details = [ for d in (get "details" e).EnumerateObject() -> d.Name, real d.Value ]
                         }
                 ]
+            Failures =
+                match root.TryGetProperty "failures" with
+                | true, failures -> pairs failures
+                | _ -> []
             Measures =
                 match root.TryGetProperty "measures" with
                 | true, measures -> [ for m in measures.EnumerateObject() -> m.Name, real m.Value ]
                 | _ -> []
             Picture =
                 match root.TryGetProperty "picture" with
-                | true, path -> Option.ofObj (path.GetString())
+                | true, path -> Some(words path)
                 | _ -> None
             Training =
                 {

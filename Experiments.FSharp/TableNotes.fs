@@ -34,6 +34,35 @@ module internal TableNotes =
                     |> List.map _.Seed)
         ]
 
+    /// Protocols that failed, with their reasons.
+    let failures (stored: StoredRun list) (runs: Run list) =
+        [
+            for run in runs do
+                for (protocol, why), same in
+                    ofRun stored run
+                    |> List.collect (fun r -> r.Failures |> List.map (fun failure -> failure, r.Seed))
+                    |> List.groupBy fst do
+                    let seeds = same |> List.map (snd >> string) |> String.concat ", "
+                    $"Could not be scored: {run.Title} (seeds {seeds}) by {protocol}: {why}"
+        ]
+
+    /// Stored runs on images that the table does not show.
+    let leftOut (runs: Run list) (left: StoredRun list) =
+        [
+            for (name, print), same in
+                left
+                |> List.filter (fun r -> runs |> List.exists (fun run -> run.Id = r.RunId))
+                |> List.groupBy (fun r -> r.Dataset.Name, r.Dataset.TrainFingerprint) do
+                let count =
+                    if same.Length = 1 then
+                        "1 stored run"
+                    else
+                        $"{same.Length} stored runs"
+
+                let short = print.Substring(0, min 12 print.Length)
+                $"Left out: {count} on another content of '{name}' (training split {short})."
+        ]
+
     let private several count noun =
         if count = 1 then $"1 {noun}" else $"{count} {noun}s"
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using SkiaSharp;
 using SslResearch.Core.Data;
+using SslResearch.Core.Runtime;
 
 namespace SslResearch.Core.Augment;
 
@@ -77,14 +78,7 @@ internal static class Sheet
     }
 
     /// <summary>Writes a file, whole or not at all; its folder is created where it is missing.</summary>
-    public static void Save(string path, byte[] png)
-    {
-        var full = Path.GetFullPath(path);
-        Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-        var temporary = $"{full}.{Environment.ProcessId}.tmp";
-        File.WriteAllBytes(temporary, png);
-        File.Move(temporary, full, overwrite: true);
-    }
+    public static void Save(string path, byte[] png) => WholeFile.Write(path, png);
 
     /// <summary>RGBA of a view: (C, H, W) normalised values back to 0 … 255.</summary>
     public static byte[] Denormalised(ReadOnlySpan<float> view, ImageShape shape, ChannelNormalisation normalisation)

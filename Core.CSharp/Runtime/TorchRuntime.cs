@@ -187,24 +187,14 @@ public static class TorchRuntime
         var target = Path.Combine(folder, Shim);
         if (!File.Exists(target) || new FileInfo(target).Length != bytes.Length)
         {
-            var temporary = Path.Combine(folder, $".{Environment.ProcessId}.tmp");
             try
             {
-                Directory.CreateDirectory(folder);
-                File.WriteAllBytes(temporary, bytes);
-                File.Move(temporary, target, overwrite: true);
+                WholeFile.Write(target, bytes);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 throw new TorchRuntimeException(
                     $"The cache folder '{folder}' cannot be written ({e.Message}): TorchSharp's native part is kept there. Set XDG_CACHE_HOME to a folder that can.", e);
-            }
-            finally
-            {
-                if (File.Exists(temporary))
-                {
-                    File.Delete(temporary);
-                }
             }
         }
 

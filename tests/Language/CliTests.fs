@@ -213,8 +213,8 @@ let tests =
                     let code, _, error =
                         sslr recipes [ "run"; "tiny"; "--device"; "gpu"; "--results"; folder; "--data"; folder ]
 
-                    Expect.equal code 1 "unknown device"
-                    Expect.stringContains error "Unknown device 'gpu'" "message")
+                    Expect.equal code 2 "unknown device"
+                    Expect.stringContains error "--device gpu: give cpu, cuda or cuda:n" "message")
             }
 
             test "env tells where libtorch came from" {

@@ -124,19 +124,6 @@ let tests =
                     Expect.stringContains message "restore" "how to mend it")
             }
 
-            test "a newer form of the file is refused in words" {
-                let newer = (StoredRun.toJson (line 0)).Replace("\"schema\":1", "\"schema\":99")
-
-                let message =
-                    try
-                        StoredRun.ofJson newer |> ignore
-                        ""
-                    with :? ResultsException as e ->
-                        e.Message
-
-                Expect.stringContains message "newer version" "message"
-            }
-
             test "many writers at once leave whole lines, each run once" {
                 inStore (fun store ->
                     let writers =

@@ -68,6 +68,7 @@ let stored (run: Run) seed (scores: (Protocol * float) list) : StoredRun =
                         Details = [ "l2", 0.001 ]
                     }
             ]
+        Failures = []
         Measures = []
         Picture = None
         Training =
