@@ -221,7 +221,17 @@ module Check =
 
             match table.Shape with
             | Comparison(runs, _)
-            | MethodTable(runs, _) -> yield! fixedSettings runs
+            | MethodTable(runs, _) ->
+                yield! fixedSettings runs
+
+                for title, count in runs |> List.countBy (fun run -> run.Title.Trim()) do
+                    if title = "" then
+                        Problem.make "Name" "a row without a name" "Name every row"
+                    elif count > 1 then
+                        Problem.make
+                            "Name"
+                            $"{count} rows named '{title}'"
+                            "Give each row a name of its own, by Run.named"
             | PivotTable pivot ->
                 if pivot.Rows.IsEmpty || pivot.Columns.IsEmpty then
                     Problem.make "" "an axis without values" "Give each axis at least one value"
@@ -244,6 +254,12 @@ module Check =
                     "Name"
                     $"the recipe name '{recipe.Name}'"
                     "Use letters, digits, - and _: it names a folder"
+
+            if recipe.Name = "work" then
+                Problem.make
+                    "Name"
+                    "the recipe name 'work'"
+                    "Give another: work files of all recipes lie in the folder of that name"
 
             if recipe.Tables.IsEmpty then
                 Problem.make "Tables" "no tables, so nothing to run" "Give at least one"

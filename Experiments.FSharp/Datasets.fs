@@ -101,6 +101,13 @@ module Datasets =
     let problems (dataRoot: string) (runs: Run list) : Problem list =
         let batches (users: Run list) (splits: OpenData) =
             [
+                for label, name in Seq.indexed splits.Train.ClassNames do
+                    if not (splits.Train.Labels.Contains label) then
+                        Problem.make
+                            $"{users.Head.Title}: Setting.Data"
+                            $"no training image of class '{name}' is left"
+                            "Hold out a smaller part, or give more images"
+
                 for run in users do
                     if run.Kind = Experiment && run.Setting.Train.BatchSize > splits.Train.Count then
                         Problem.make

@@ -387,6 +387,14 @@ module Run =
                                 "Give a vision transformer, such as SmallVit"
                         | _ -> ()
 
+                        match box e.Augment with
+                        | :? TwoViewsOf as views when views.First.IsEmpty && views.Second.IsEmpty ->
+                            Problem.make
+                                "Augment"
+                                "two views without an operation are the same image twice"
+                                "Give operations that draw something"
+                        | _ -> ()
+
                         match box e.Augment, e.Setting.Backbone with
                         | (:? IPatched as patched), (:? Vit as vit) when
                             vit.Patch > 0

@@ -19,7 +19,8 @@ let setting =
 let private at rates (entrant: CpuScale.Entrant) =
     [
         for rate in rates do
-            entrant.At(rate, setting)
+            let run: Run = entrant.At(rate, setting)
+            Run.named $"{run.Name}, rate {rate}" run
     ]
 
 let private barlow512 =

@@ -43,7 +43,7 @@ public sealed class CheckpointFile : IDisposable
     /// <summary>The newest intact checkpoint of a folder; null if it has none at all.</summary>
     /// <param name="folder">May be missing.</param>
     /// <param name="note">Told of each corrupt one.</param>
-    /// <exception cref="TrainException">There are checkpoints, and all are corrupt (they stay as they are), or one cannot be read.</exception>
+    /// <exception cref="TrainException">There are checkpoints, and none is intact (they stay as they are), or one cannot be read.</exception>
     public static CheckpointFile? OpenNewest(string folder, Action<string> note)
     {
         ArgumentNullException.ThrowIfNull(note);
@@ -74,7 +74,7 @@ public sealed class CheckpointFile : IDisposable
         return corrupt.Count == 0
             ? null
             : throw new TrainException(
-                $"All checkpoints in {folder} are corrupt ({string.Join("; ", corrupt.Select(static e => e.Message))}). Delete the folder to train from the start.");
+                $"No checkpoint in {folder} can be used ({string.Join("; ", corrupt.Select(static e => e.Message))}). Delete the folder to train from the start.");
     }
 
     private static SafetensorsFile OpenIntact(string path, long step)
@@ -110,7 +110,7 @@ public sealed class CheckpointFile : IDisposable
             return [];
         }
 
-        return Directory.GetFiles(folder, Pattern)
+        return Directory.GetFileSystemEntries(folder, Pattern)
             .Select(p => (Path: p, Digits: Path.GetFileNameWithoutExtension(p)["step-".Length..]))
             .Where(p => long.TryParse(p.Digits, NumberStyles.None, CultureInfo.InvariantCulture, out _))
             .Select(p => (p.Path, Step: long.Parse(p.Digits, CultureInfo.InvariantCulture)))

@@ -276,23 +276,66 @@ let leftovers (results: string) =
     Directory.GetFiles(results, "*.tmp", SearchOption.AllDirectories)
     |> Array.toList
 
-/// One run stopped at each state in turn and gone on with to its end. Yields what went wrong, by state.
-let chain (results: string) (name: string) (signal: Signal) whole : (string * string) list =
-    [
-        for state in states do
-            let code, output = run results name (Some(state, signal))
+/// Whether the state itself was met, as far as what is left tells it: a thread that looks for a file can come too late.
+let private isMet (results: string) (name: string) (state: State) (signal: Signal) =
+    let run = runs.Value |> List.find (fst >> (=) name) |> snd
+    let store = Store(results, "stopped")
+    let work = store.WorkFolder(run.TrainId, 0)
 
-            if code <> signal.ExitCode then
-                state.Name, $"ended with {code}, not {signal.ExitCode}: {output}"
+    match state.Moment, signal with
+    | Checkpoint("", 1L), _ ->
+        use file = SafetensorsFile.Open(Directory.GetFiles(work, "step-*.safetensors") |> Array.max)
+        file.Entries["history"].Shape[0] = 0L
+    | HalfWritten, Kill -> Directory.GetFiles(work, "*.tmp") <> [||]
+    | Page, Kill ->
+        Directory.GetFiles(store.Folder, "*.tmp") <> [||]
+        || not (File.Exists(Path.Combine(store.Folder, "report.html")))
+    | _ -> true
 
-        let code, output = run results name None
+/// One run stopped at each state in turn and gone on with to its end.
+type Chain =
+    {
+        /// What went wrong, by state.
+        Faults: (string * string) list
+        /// States that were passed before the signal came.
+        Late: string list
+    }
 
-        if code <> 0 then
-            "the end", $"ended with {code}: {output}"
-        else
-            if outcome results name <> whole then
-                "the end", "other weights, metrics or scores than without stops"
+let chain (results: string) (name: string) (signal: Signal) whole : Chain =
+    let stops =
+        [
+            for state in states do
+                let code, output = run results name (Some(state, signal))
 
-            for left in leftovers results do
-                "the end", $"left over: {left}"
-    ]
+                if code <> signal.ExitCode then
+                    state.Name, Some $"ended with {code}, not {signal.ExitCode}: {output}"
+                elif not (isMet results name state signal) then
+                    state.Name, None
+        ]
+
+    let code, output = run results name None
+
+    {
+        Late =
+            [
+                for state, fault in stops do
+                    if fault.IsNone then
+                        state
+            ]
+        Faults =
+            [
+                for state, fault in stops do
+                    match fault with
+                    | Some fault -> state, fault
+                    | None -> ()
+
+                if code <> 0 then
+                    "the end", $"ended with {code}: {output}"
+                else
+                    if outcome results name <> whole then
+                        "the end", "other weights, metrics or scores than without stops"
+
+                    for left in leftovers results do
+                        "the end", $"left over: {left}"
+            ]
+    }

@@ -435,6 +435,25 @@ let tests =
                 Expect.isNonEmpty (found (simmim 2 SmallVit)) "no part of a patch"
             }
 
+            test "rows of a table have names, each its own; two views have operations; no recipe is called work" {
+                let named name =
+                    Run.named name (Run.ofExperiment Samples.simclr)
+
+                let other = Run.randomInit Samples.setting
+
+                finds (comparison [ named ""; other ]) "Name" "without a name"
+                finds (comparison [ named "  "; other ]) "Name" "without a name"
+                finds (comparison [ named "a"; Run.named "a" other ]) "Name" "2 rows named 'a'"
+                finds (one (fun e -> { e with Augment = twoViews [] })) "Augment" "same image twice"
+
+                finds
+                    { comparison [ other ] with
+                        Name = "work"
+                    }
+                    "Name"
+                    "the recipe name 'work'"
+            }
+
             test "a missing dataset names the command that brings it" {
                 let folder = System.IO.Directory.CreateTempSubdirectory "sslr-data-"
 
