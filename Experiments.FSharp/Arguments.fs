@@ -8,6 +8,7 @@ module private Usage =
     let data = "data root (default: SSLR_DATA, then a folder in the user's cache)."
     let torchLib = "folder of another libtorch (an existing PyTorch's torch/lib)."
     let split = "the split that a source without train/ and test/ becomes."
+
     let ignoreOrientation =
         "leave images as they are stored instead of turning them as their orientation tag says."
 
