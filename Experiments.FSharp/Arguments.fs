@@ -8,6 +8,10 @@ module private Usage =
     let data = "data root (default: SSLR_DATA, then a folder in the user's cache)."
     let torchLib = "folder of another libtorch (an existing PyTorch's torch/lib)."
     let split = "the split that a source without train/ and test/ becomes."
+
+    let ignoreOrientation =
+        "leave images as they are stored instead of turning them as their orientation tag says."
+
     let resize = "N: shorter side to N, then the middle square; HxW: exactly."
     let channels = "3 or 1 (default: what the source has)."
 
@@ -99,6 +103,7 @@ type ImportArguments =
     | [<Unique>] Frames of n: int
     | [<Unique>] Frame_Stride of n: int
     | Skip_Corrupt
+    | Ignore_Orientation
     | [<Unique>] Sha256 of digits: string
     | [<Unique>] Data of dir: string
 
@@ -112,6 +117,7 @@ type ImportArguments =
             | Frames _ -> "clips of so many frames, from folders that each hold the frames of one film."
             | Frame_Stride _ -> "keep every n-th frame of a film (default: 1)."
             | Skip_Corrupt -> "leave out images that cannot be decoded, and clips with such frames, instead of failing."
+            | Ignore_Orientation -> Usage.ignoreOrientation
             | Sha256 _ -> "expected SHA-256 of the source file."
             | Data _ -> Usage.data
 
@@ -123,6 +129,7 @@ type FetchArguments =
     | [<Unique>] Resize of size: string
     | [<Unique>] Channels of n: int
     | Skip_Corrupt
+    | Ignore_Orientation
     | [<Unique>] Data of dir: string
 
     interface IArgParserTemplate with
@@ -135,6 +142,7 @@ type FetchArguments =
             | Resize _ -> Usage.resize
             | Channels _ -> Usage.channels
             | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
+            | Ignore_Orientation -> Usage.ignoreOrientation
             | Data _ -> Usage.data
 
 type InspectArguments =

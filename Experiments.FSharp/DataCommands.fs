@@ -116,7 +116,8 @@ module internal DataCommands =
                     args.TryGetResult ImportArguments.Channels |> Option.toNullable,
                     args.Contains ImportArguments.Skip_Corrupt,
                     args.TryGetResult ImportArguments.Sha256 |> Option.toObj,
-                    Clips = Option.toObj cut
+                    Clips = Option.toObj cut,
+                    IgnoreOrientation = args.Contains ImportArguments.Ignore_Orientation
                 )
 
             withSignals (fun stop ->
@@ -142,7 +143,8 @@ module internal DataCommands =
                     resizeRule (args.TryGetResult FetchArguments.Resize),
                     args.TryGetResult FetchArguments.Channels |> Option.toNullable,
                     args.Contains FetchArguments.Skip_Corrupt,
-                    null
+                    null,
+                    IgnoreOrientation = args.Contains FetchArguments.Ignore_Orientation
                 )
 
             withSignals (fun stop ->

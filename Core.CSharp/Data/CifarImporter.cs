@@ -29,13 +29,15 @@ internal static class CifarImporter
         }
 
         var files = new Dictionary<string, byte[]>();
+        var left = ImportLimits.Tables;
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
             var file = Path.GetFileName(entry.Path);
             if (!entry.IsFolder && (IsPart(file) || file == Ten.NamesFile || file == Hundred.NamesFile))
             {
-                files[file] = entry.Read();
+                files[file] = entry.Read(left, source);
+                left -= files[file].Length;
                 progress?.Report(new ImportReport("reading files", files.Count, null));
             }
         }
@@ -55,7 +57,7 @@ internal static class CifarImporter
         var packs = new List<(string Split, PackWriter Writer)>();
         try
         {
-            var shape = PixelForm.Apply(new byte[Stored.Bytes], Stored, options.Channels ?? 3, options.Resize).Shape;
+            var shape = PixelForm.Stored(Stored, options.Channels ?? 3, options.Resize, out _);
             foreach (var (split, names) in release.Splits)
             {
                 var writer = target.Writer(split, shape, classNames);
@@ -104,7 +106,7 @@ internal static class CifarImporter
                 pixels[(3 * i) + 2] = planes[(2 * Plane) + i];
             }
 
-            writer.Add(PixelForm.Apply(pixels, Stored, options.Channels ?? 3, options.Resize).Pixels, label);
+            writer.Add(PixelForm.Apply(pixels, Stored, options.Channels ?? 3, options.Resize), label);
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Formats.Tar;
 using System.IO.Compression;
 
 namespace SslResearch.Core.Data;
@@ -6,15 +5,39 @@ namespace SslResearch.Core.Data;
 /// <summary>One thing in a source.</summary>
 /// <param name="Path">Relative, with '/'.</param>
 /// <param name="IsFolder">A folder; it has no content.</param>
-/// <param name="Read">Reads the whole content; valid until the next entry is asked for.</param>
-internal readonly record struct SourceEntry(string Path, bool IsFolder, Func<byte[]> Read);
+/// <param name="Length">Bytes of its content.</param>
+/// <param name="Problem">Why it cannot be read (a pipe, a device, a link to nothing); null where it can.</param>
+/// <param name="ReadInto">Reads the whole content, once, into as many bytes; valid until the next entry is asked for.</param>
+internal readonly record struct SourceEntry(string Path, bool IsFolder, long Length, string? Problem, EntryReader ReadInto)
+{
+    /// <summary>The whole content.</summary>
+    /// <param name="most">Bytes that it may have.</param>
+    /// <param name="source">For messages.</param>
+    /// <exception cref="DataException">Longer, not readable, or damaged.</exception>
+    public byte[] Read(long most, string source)
+    {
+        if (Problem is not null)
+        {
+            throw new DataException($"'{Path}' in '{source}': {Problem}. Put the file itself there.");
+        }
+
+        if (Length > most)
+        {
+            throw EntrySource.TooMuch(Path, source);
+        }
+
+        var bytes = new byte[Length];
+        ReadInto(bytes);
+        return bytes;
+    }
+}
+
+/// <summary>Fills a buffer with the whole content of an entry.</summary>
+internal delegate void EntryReader(Span<byte> bytes);
 
 /// <summary>A folder, .tar, .tar.gz or .zip read in one pass; nothing is ever unpacked to disk.</summary>
 internal static class EntrySource
 {
-    /// <summary>Larger files are no images of a dataset.</summary>
-    private const long LargestEntry = 1L << 30;
-
     /// <summary>Everything in the source, in its own order.</summary>
     /// <exception cref="DataException">Missing, damaged, or an entry whose path leaves the source.</exception>
     public static IEnumerable<SourceEntry> Entries(string source)
@@ -24,9 +47,14 @@ internal static class EntrySource
             return Folder(source);
         }
 
-        if (!File.Exists(source))
+        if (!Path.Exists(source))
         {
             throw new DataException($"There is no file or folder '{source}'. Check the path.");
+        }
+
+        if (RegularFile.Problem(source) is { } problem)
+        {
+            throw new DataException($"'{source}': {problem}. Give a folder or a .tar, .tar.gz or .zip archive.");
         }
 
         var head = new byte[4];
@@ -49,33 +77,56 @@ internal static class EntrySource
     public static bool IsIgnored(string path) =>
         path.Split('/').Any(static part => part.StartsWith('.') || part == "__MACOSX");
 
+    /// <summary>The error of files that have to be in memory as a whole and are too large for it.</summary>
+    public static DataException TooMuch(string path, string source) => new(
+        $"'{path}' in '{source}' is too large: idx and CIFAR files may have {ImportLimits.Tables >> 20} MiB together, unpacked. Import such a dataset as class folders of images.");
+
     private static IEnumerable<SourceEntry> Folder(string source)
     {
-        foreach (var path in Directory.EnumerateFileSystemEntries(source, "*", SearchOption.AllDirectories))
+        // Depth first, as the file system lists it. A link may lead back to a folder that holds it.
+        var open = new Stack<(string Path, string[] Above)>([(source, [Real(source)])]);
+        while (open.TryPop(out var folder))
         {
-            var relative = Path.GetRelativePath(source, path).Replace(Path.DirectorySeparatorChar, '/');
-            yield return new SourceEntry(relative, Directory.Exists(path), () => File.ReadAllBytes(path));
+            foreach (var path in Directory.EnumerateFileSystemEntries(folder.Path))
+            {
+                var relative = Path.GetRelativePath(source, path).Replace(Path.DirectorySeparatorChar, '/');
+                if (!Directory.Exists(path))
+                {
+                    var problem = RegularFile.Problem(path);
+                    var length = problem is null ? new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length : 0;
+                    yield return new SourceEntry(relative, false, length, problem, bytes => Guard(source, () => ReadFile(path), bytes));
+                    continue;
+                }
+
+                var real = Real(path);
+                if (folder.Above.Contains(real))
+                {
+                    throw new DataException($"The link '{relative}' in '{source}' leads back to a folder that holds it. Remove it.");
+                }
+
+                yield return new SourceEntry(relative, true, 0, null, static _ => { });
+                open.Push((path, [.. folder.Above, real]));
+            }
         }
     }
+
+    private static string Real(string folder) =>
+        Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder));
+
+    private static FileStream ReadFile(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0);
 
     private static IEnumerable<SourceEntry> Tar(string source, bool gzip)
     {
         using var file = new FileStream(source, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 20);
-        using Stream plain = gzip ? new GZipStream(file, CompressionMode.Decompress) : file;
+        using Stream plain = gzip ? new GunzipStream(file) : file;
         using var buffered = new BufferedStream(plain, 1 << 18);
-        using var watched = new EndWatchingStream(buffered);
-        using var tar = new TarReader(watched);
-        while (Guard(source, () => tar.GetNextEntry()) is { } entry)
+        var tar = new TarEntries(buffered);
+        while (Guard(source, tar.Next) is { } entry)
         {
-            if (entry.EntryType is TarEntryType.GlobalExtendedAttributes)
-            {
-                continue;
-            }
-
-            if (entry.EntryType is TarEntryType.SymbolicLink or TarEntryType.HardLink)
+            if (entry.Kind is '1' or '2')
             {
                 throw new DataException(
-                    $"'{source}' contains the link '{entry.Name}' to '{entry.LinkName}'. Pack the archive again with real files.");
+                    $"'{source}' contains the link '{entry.Name}' to '{entry.Link}'. Pack the archive again with real files.");
             }
 
             var path = Checked(entry.Name, source);
@@ -84,22 +135,33 @@ internal static class EntrySource
                 continue;
             }
 
-            var content = entry.DataStream;
-            yield return new SourceEntry(
-                path,
-                entry.EntryType == TarEntryType.Directory,
-                () => Guard(source, () => ReadAll(content, entry.Length, path, source)));
+            var problem = entry.Kind switch
+            {
+                '0' or '5' => null,
+                '3' or '4' => "a device, not a regular file",
+                '6' => "a pipe, not a regular file",
+                _ => "not a regular file",
+            };
+
+            // Archives older than POSIX know folders by the '/' at their end.
+            var isFolder = entry.Kind == '5' || (entry.Kind == '0' && entry.Name.EndsWith('/') && entry.Length == 0);
+            yield return new SourceEntry(path, isFolder, entry.Length, problem, bytes =>
+            {
+                try
+                {
+                    tar.Read(bytes);
+                }
+                catch (InvalidDataException e)
+                {
+                    throw Damaged(source, e);
+                }
+            });
         }
 
-        // A whole archive ends with zero blocks, found before the end of the file; gzip's own check sum comes last.
-        if (watched.HitEnd)
-        {
-            throw Truncated(source, null);
-        }
-
+        // The check sum of gzip comes last.
         Guard(source, () =>
         {
-            watched.CopyTo(Stream.Null);
+            buffered.CopyTo(Stream.Null);
             return true;
         });
     }
@@ -107,41 +169,47 @@ internal static class EntrySource
     private static IEnumerable<SourceEntry> Zip(string source)
     {
         using var archive = Guard(source, () => ZipFile.OpenRead(source));
-        foreach (var entry in archive.Entries)
+        foreach (var entry in Guard(source, () => archive.Entries))
         {
-            const int typeMask = 0xF000, link = 0xA000;
-            if (((entry.ExternalAttributes >> 16) & typeMask) == link)
+            var mode = entry.ExternalAttributes >> 16;
+            if ((mode & 0xF000) == 0xA000)
             {
                 throw new DataException($"'{source}' contains the link '{entry.FullName}'. Pack the archive again with real files.");
             }
 
             var path = Checked(entry.FullName, source);
-            if (path.Length > 0)
+            if (path.Length == 0)
             {
-                yield return new SourceEntry(path, entry.FullName.EndsWith('/'), () => Guard(source, () =>
-                {
-                    using var content = entry.Open();
-                    return ReadAll(content, entry.Length, path, source);
-                }));
+                continue;
             }
-        }
-    }
 
-    private static byte[] ReadAll(Stream? content, long length, string path, string source)
-    {
-        if (length > LargestEntry)
-        {
-            throw new DataException($"'{path}' in '{source}' has {length} bytes, more than an image of a dataset can have. Remove it.");
-        }
+            var isFolder = entry.FullName.EndsWith('/');
+            var problem = isFolder ? null : entry.IsEncrypted ? "encrypted" : RegularFile.ProblemOfMode(mode);
+            var length = Guard(source, () => entry.Length);
+            if (length < 0)
+            {
+                throw Damaged(source, null);
+            }
 
-        var bytes = new byte[length];
-        content?.ReadExactly(bytes);
-        return bytes;
+            yield return new SourceEntry(path, isFolder, length, problem, bytes =>
+            {
+                Guard(source, entry.Open, bytes);
+                if (Crc32.Of(bytes) != entry.Crc32)
+                {
+                    throw Damaged(source, null);
+                }
+            });
+        }
     }
 
     /// <summary>The path without "./" and trailing "/", or an error where it leaves the folder it would be unpacked to.</summary>
     private static string Checked(string name, string source)
     {
+        if (name.Length > ImportLimits.Name)
+        {
+            throw new DataException($"'{source}' contains a path of {name.Length} characters. Pack the archive again.");
+        }
+
         var path = name.Replace('\\', '/');
         var absolute = path.StartsWith('/') || (path.Length > 1 && char.IsAsciiLetter(path[0]) && path[1] == ':');
         var parts = path.Split('/', StringSplitOptions.RemoveEmptyEntries).Where(static p => p != ".").ToArray();
@@ -150,21 +218,44 @@ internal static class EntrySource
             : string.Join('/', parts);
     }
 
+    /// <summary>Fills the buffer from a stream that has as many bytes and no more.</summary>
+    private static void Guard(string source, Func<Stream> open, Span<byte> bytes)
+    {
+        try
+        {
+            using var content = open();
+            content.ReadExactly(bytes);
+            if (content.ReadByte() >= 0)
+            {
+                throw new InvalidDataException("More content than its length says.");
+            }
+        }
+        catch (Exception e) when (IsOfContent(e))
+        {
+            throw Damaged(source, e);
+        }
+    }
+
     private static T Guard<T>(string source, Func<T> read)
     {
         try
         {
             return read();
         }
-        catch (Exception e) when (e is InvalidDataException or EndOfStreamException or FormatException)
+        catch (Exception e) when (IsOfContent(e))
         {
-            throw Truncated(source, e);
+            throw Damaged(source, e);
         }
     }
 
-    private static DataException Truncated(string source, Exception? cause)
+    /// <summary>What the bytes of a source made a reader throw; the libraries' own readers throw much that they do not document.</summary>
+    private static bool IsOfContent(Exception e) =>
+        e is EndOfStreamException or not (DataException or OperationCanceledException or IOException or UnauthorizedAccessException);
+
+    private static DataException Damaged(string source, Exception? cause)
     {
-        var message = $"'{source}' is truncated or damaged. Download or copy it again.";
+        var why = cause is InvalidDataException ? $" ({cause.Message.TrimEnd('.')})" : string.Empty;
+        var message = $"'{source}' is truncated or damaged{why}. Download or copy it again.";
         return cause is null ? new DataException(message) : new DataException(message, cause);
     }
 }

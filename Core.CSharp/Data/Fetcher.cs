@@ -60,8 +60,14 @@ public sealed class Fetcher : IDisposable
     }
 
     /// <summary>SHA-256 of a file, 64 lower-case hexadecimal digits.</summary>
+    /// <exception cref="DataException">A pipe, a device or another thing that is no regular file.</exception>
     public static string HashFile(string path, IProgress<ImportReport>? progress, CancellationToken cancel)
     {
+        if (RegularFile.Problem(path) is { } problem)
+        {
+            throw new DataException($"'{path}': {problem}.");
+        }
+
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var buffer = new byte[1 << 20];

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.IO.Compression;
 
 namespace SslResearch.Core.Data;
 
@@ -32,12 +31,14 @@ internal static class IdxImporter
         }
 
         var found = new Dictionary<string, (string File, byte[] Bytes)>();
+        var left = ImportLimits.Tables;
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
             if (!entry.IsFolder && Files.TryGetValue(Path.GetFileName(entry.Path), out var stem))
             {
-                found[stem] = (entry.Path, Unpacked(entry, source));
+                found[stem] = (entry.Path, Unpacked(entry, left, source));
+                left -= found[stem].Bytes.Length;
                 progress?.Report(new ImportReport("reading files", found.Count, 4));
             }
         }
@@ -52,7 +53,12 @@ internal static class IdxImporter
         }
 
         var channels = options.Channels ?? from.Channels;
-        var shape = PixelForm.Apply(new byte[from.Bytes], from, channels, options.Resize).Shape;
+        var shape = PixelForm.Stored(from, channels, options.Resize, out var problem);
+        if (problem is not null)
+        {
+            throw new DataException($"The images in '{source}' are {problem}.");
+        }
+
         var packs = new List<(string Split, PackWriter Writer)>();
         try
         {
@@ -64,7 +70,7 @@ internal static class IdxImporter
                 {
                     cancel.ThrowIfCancellationRequested();
                     var pixels = read.Bytes.AsSpan(read.Offset + (i * from.Bytes), from.Bytes).ToArray();
-                    writer.Add(PixelForm.Apply(pixels, from, channels, options.Resize).Pixels, read.Labels[i]);
+                    writer.Add(PixelForm.Apply(pixels, from, channels, options.Resize), read.Labels[i]);
                 }
 
                 progress?.Report(new ImportReport("writing", packs.Sum(static p => p.Writer.Count), null));
@@ -131,9 +137,9 @@ internal static class IdxImporter
                 $"'{file}' in '{source}' has {bytes.Length} bytes, its header ({string.Join('x', sizes)}) asks for {total + 4 + (4 * rank)}: it is truncated. Download it again.");
     }
 
-    private static byte[] Unpacked(SourceEntry entry, string source)
+    private static byte[] Unpacked(SourceEntry entry, long most, string source)
     {
-        var bytes = entry.Read();
+        var bytes = entry.Read(most, source);
         if (!entry.Path.EndsWith(".gz", StringComparison.Ordinal))
         {
             return bytes;
@@ -141,10 +147,29 @@ internal static class IdxImporter
 
         try
         {
-            using var gzip = new GZipStream(new MemoryStream(bytes), CompressionMode.Decompress);
-            using var plain = new MemoryStream();
-            gzip.CopyTo(plain);
-            return plain.ToArray();
+            // Unpacked twice, so that nothing is held that was not counted; the packed bytes are in memory, too.
+            long length = 0;
+            var piece = new byte[1 << 16];
+            using (var gzip = new GunzipStream(new MemoryStream(bytes)))
+            {
+                int read;
+                while ((read = gzip.Read(piece)) > 0)
+                {
+                    length += read;
+                    if (bytes.Length + length > most)
+                    {
+                        throw EntrySource.TooMuch(entry.Path, source);
+                    }
+                }
+            }
+
+            var plain = new byte[length];
+            using (var gzip = new GunzipStream(new MemoryStream(bytes)))
+            {
+                gzip.ReadExactly(plain);
+            }
+
+            return plain;
         }
         catch (InvalidDataException e)
         {

@@ -10,6 +10,9 @@ public sealed record ImportOptions(string? Split, ResizeRule Resize, int? Channe
 {
     /// <summary>Clips to cut from folders of frames; null for still images.</summary>
     public ClipCut? Clips { get; init; }
+
+    /// <summary>Leave rows and columns of images as they are stored instead of turning them as their orientation tag (Exif, TIFF) says.</summary>
+    public bool IgnoreOrientation { get; init; }
 }
 
 /// <summary>How sequences of frames become clips: every <paramref name="Stride"/>-th frame is kept, then each <paramref name="Frames"/> kept ones are a clip; what is left at the end is dropped.</summary>

@@ -12,6 +12,7 @@ internal sealed record ImportTarget(string Name, string Folder)
     public IReadOnlyList<ImportedSplit> Publish(
         IReadOnlyList<(string Split, PackWriter Writer)> packs, ImageShape shape, IReadOnlyList<string> classNames)
     {
+        KnownForm.Check(Name, shape, classNames);
         CheckNeighbours([.. packs.Select(static p => p.Split)], shape, classNames);
         foreach (var (_, writer) in packs)
         {

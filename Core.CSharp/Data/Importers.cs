@@ -98,7 +98,7 @@ public static class Importers
         }
 
         throw new DataException(
-            $"'{source}' holds nothing that can be imported: no images (.jpg, .jpeg, .png, .bmp, .gif, .webp) in class folders, "
+            $"'{source}' holds nothing that can be imported: no images (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff) in class folders, "
             + "no CIFAR binary files (data_batch_1.bin … or train.bin) and no idx files (train-images-idx3-ubyte …).");
     }
 

@@ -60,7 +60,7 @@ internal static class SequenceFolderImporter
 
         if (paths.Count == 0)
         {
-            throw new DataException($"'{source}' holds no frames (.jpg, .jpeg, .png, .bmp, .gif, .webp). Arrange it as SEQUENCE/FRAME, or train/SEQUENCE/FRAME and test/SEQUENCE/FRAME.");
+            throw new DataException($"'{source}' holds no frames (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff). Arrange it as SEQUENCE/FRAME, or train/SEQUENCE/FRAME and test/SEQUENCE/FRAME.");
         }
 
         var splitOf = SplitOf(paths, stated, source);

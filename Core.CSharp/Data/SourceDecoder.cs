@@ -7,14 +7,14 @@ namespace SslResearch.Core.Data;
 /// <param name="Slot">Where it lies in the spool.</param>
 internal sealed record DecodedImage(string Path, int Slot);
 
-/// <summary>An image of a source that cannot be decoded, and why.</summary>
+/// <summary>An image of a source that cannot be read or stored, and why.</summary>
 internal sealed record CorruptImage(string Path, string Problem)
 {
     /// <summary>For messages.</summary>
     public override string ToString() => $"{Path} ({Problem})";
 }
 
-/// <summary>Decodes the images of a source on all cores, in one pass over it.</summary>
+/// <summary>Decodes the images of a source on all cores, in one pass over it, within <see cref="ImportLimits"/>.</summary>
 internal static class SourceDecoder
 {
     /// <summary>Decodes into <paramref name="spool"/>, in no particular order.</summary>
@@ -34,7 +34,10 @@ internal static class SourceDecoder
         var seen = new HashSet<string>(StringComparer.Ordinal);
         var done = 0;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        using var queue = new BlockingCollection<(string Path, byte[] File)>(256);
+        using var queue = new BlockingCollection<(string Path, NativeBytes File)>(256);
+        var encoded = new ByteBudget(ImportLimits.Encoded);
+        var channels = options.Channels ?? 3;
+        var decoder = new ImageDecoder(options.IgnoreOrientation, new ByteBudget(ImportLimits.Decoded), PixelForm.WorkingBytes(channels, options.Resize));
         var workers = Enumerable.Range(0, Environment.ProcessorCount).Select(_ => Task.Run(Work, CancellationToken.None)).ToArray();
         try
         {
@@ -56,7 +59,7 @@ internal static class SourceDecoder
                         throw new DataException($"'{source}' contains '{entry.Path}' twice. Pack the archive again.");
                     }
 
-                    queue.Add((entry.Path, entry.Read()), stop.Token);
+                    Read(entry);
                 }
             }
         }
@@ -75,20 +78,45 @@ internal static class SourceDecoder
         progress?.Report(new ImportReport("decoding", done, done));
         return ([.. images], [.. folders], [.. corrupt.OrderBy(static c => c.ToString(), StringComparer.Ordinal)]);
 
+        void Read(SourceEntry entry)
+        {
+            var problem = entry.Problem
+                ?? (entry.Length > ImportLimits.Encoded ? $"{entry.Length} bytes, where an image file may have {ImportLimits.Encoded >> 20} MiB" : null);
+            if (problem is not null)
+            {
+                corrupt.Add(new CorruptImage(entry.Path, problem));
+                return;
+            }
+
+            var file = new NativeBytes(entry.Length, 0, encoded, stop.Token);
+            try
+            {
+                entry.ReadInto(file.Span);
+                queue.Add((entry.Path, file), stop.Token);
+            }
+            catch
+            {
+                file.Dispose();
+                throw;
+            }
+        }
+
         void Work()
         {
             try
             {
                 foreach (var (path, file) in queue.GetConsumingEnumerable(stop.Token))
                 {
-                    var (pixels, shape) = ImageDecoder.Decode(file, out var problem);
-                    if (problem is not null)
+                    using var read = file;
+                    using var decoded = decoder.Decode(file, stop.Token, out var problem);
+                    var shape = decoded is null ? default : PixelForm.Stored(decoded.Shape, channels, options.Resize, out problem);
+                    if (decoded is null || problem is not null)
                     {
-                        corrupt.Add(new CorruptImage(path, problem));
+                        corrupt.Add(new CorruptImage(path, problem!));
                         continue;
                     }
 
-                    (pixels, shape) = PixelForm.Apply(pixels, shape, options.Channels ?? 3, options.Resize);
+                    var pixels = PixelForm.Apply(decoded.Span, decoded.Shape, channels, options.Resize);
                     images.Add(new DecodedImage(path, spool.Add(pixels, shape, path)));
                     var now = Interlocked.Increment(ref done);
                     if (now % 1000 == 0)
@@ -119,6 +147,13 @@ internal static class SourceDecoder
                     System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(cause);
                 }
             }
+            finally
+            {
+                while (queue.TryTake(out var rest))
+                {
+                    rest.File.Dispose();
+                }
+            }
         }
     }
 
@@ -133,6 +168,6 @@ internal static class SourceDecoder
         const int named = 5;
         var more = corrupt.Count > named ? $" and {corrupt.Count - named} more" : string.Empty;
         return new DataException(
-            $"{corrupt.Count} of {total} {what} in '{source}' cannot be decoded: {string.Join("; ", corrupt.Take(named))}{more}. {mend}");
+            $"{corrupt.Count} of {total} {what} in '{source}' cannot be imported: {string.Join("; ", corrupt.Take(named))}{more}. {mend}");
     }
 }

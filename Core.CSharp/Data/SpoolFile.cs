@@ -24,7 +24,7 @@ internal sealed class SpoolFile : IDisposable
     /// <summary>Stores an image. Thread-safe.</summary>
     /// <returns>Its slot.</returns>
     /// <exception cref="DataException">Its size differs from the others'.</exception>
-    public int Add(byte[] pixels, ImageShape shape, string name)
+    public int Add(ReadOnlySpan<byte> pixels, ImageShape shape, string name)
     {
         int slot;
         lock (gate)

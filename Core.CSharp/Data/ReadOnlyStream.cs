@@ -1,10 +1,8 @@
 namespace SslResearch.Core.Data;
 
-/// <summary>Passes reads on and remembers whether one met the end of the stream.</summary>
-internal sealed class EndWatchingStream(Stream inner) : Stream
+/// <summary>What streams that can only be read from front to back have in common.</summary>
+internal abstract class ReadOnlyStream : Stream
 {
-    public bool HitEnd { get; private set; }
-
     public override bool CanRead => true;
 
     public override bool CanSeek => false;
@@ -19,14 +17,9 @@ internal sealed class EndWatchingStream(Stream inner) : Stream
         set => throw new NotSupportedException();
     }
 
-    public override int Read(Span<byte> buffer)
-    {
-        var read = inner.Read(buffer);
-        HitEnd |= read == 0 && buffer.Length > 0;
-        return read;
-    }
-
     public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+
+    public abstract override int Read(Span<byte> buffer);
 
     public override void Flush()
     {
@@ -37,14 +30,4 @@ internal sealed class EndWatchingStream(Stream inner) : Stream
     public override void SetLength(long value) => throw new NotSupportedException();
 
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            inner.Dispose();
-        }
-
-        base.Dispose(disposing);
-    }
 }
