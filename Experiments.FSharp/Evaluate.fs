@@ -49,6 +49,18 @@ module Evaluate =
                 )
 
             of' result.Accuracy [ "l2", result.L2; "held_out_accuracy", result.HeldOutAccuracy ]
+        | Logistic o ->
+            let result = LogisticProbe.Evaluate(train, test, LogisticProbeOptions(o.HeldOut, seed), stop)
+
+            of'
+                result.Accuracy
+                [
+                    "l2", result.L2
+                    "held_out_accuracy", result.HeldOutAccuracy
+                    "converged", (if result.Converged then 1. else 0.)
+                    "gradient_norm", result.GradientNorm
+                    "iterations", float result.Iterations
+                ]
         | Tuned _ -> invalidOp "fine-tuning scores no frozen features"
         | At _ -> invalidOp "a scoring has no layer"
 

@@ -47,6 +47,14 @@ module Problem =
     let positive where (x: float) =
         unless (x > 0. && System.Double.IsFinite x) where $"{number x}" "Give a finite value above 0"
 
+    /// Of a softmax over scores in float32: below this their rounding shows.
+    let temperature where (x: float) =
+        unless
+            (x >= 0.001 && System.Double.IsFinite x)
+            where
+            $"{number x}"
+            "Give a finite value above 0, 0.001 at least"
+
     let notNegative where (x: float) =
         unless (x >= 0. && System.Double.IsFinite x) where $"{number x}" "Give a finite value, 0 or above"
 

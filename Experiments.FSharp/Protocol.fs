@@ -12,6 +12,13 @@ type ProbeOptions =
         HeldOut: float
     }
 
+/// A linear classifier on frozen, standardised features at its optimum; L2 chosen on a held-out part of the training split.
+type LogisticOptions =
+    {
+        /// Part of the training split that chooses L2.
+        HeldOut: float
+    }
+
 /// The whole encoder with a new linear classifier, trained on the labels of the training split from where the run left it.
 type FineTuneOptions =
     {
@@ -27,6 +34,7 @@ type Protocol =
     /// Cosine neighbours, one vote each.
     | KnnVote of k: int
     | Probe of ProbeOptions
+    | Logistic of LogisticOptions
     | Tuned of FineTuneOptions
     /// On another layer: one of the encoder's, or "z" for the projection head's output.
     | At of layer: string * protocol: Protocol
@@ -41,6 +49,10 @@ type ProtocolForms =
                 L2Grid = defaultArg l2Grid [ 1e-5; 1e-4; 1e-3; 1e-2; 1e-1 ]
                 HeldOut = defaultArg heldOut 0.1
             }
+
+    /// Logistic regression to the optimum, its penalty chosen on a tenth of the training split.
+    static member LogisticProbe(?heldOut: float) =
+        Logistic { HeldOut = defaultArg heldOut 0.1 }
 
     /// Fine-tuning at CPU scale: batches of 128, AdamW with decay 0.05, a tenth of the steps warm-up, cosine to 0, crops of at least
     /// half of the image and flips.
@@ -117,6 +129,11 @@ module Protocol =
                 else
                     let grid = o.L2Grid |> List.map n |> String.concat ","
                     $"linear {o.Epochs} ep L2 {grid} held out {n o.HeldOut}"
+            | Logistic o ->
+                if LogisticProbe() = Logistic o then
+                    "logistic regression"
+                else
+                    $"logistic regression held out {n o.HeldOut}"
             | Tuned o ->
                 if FineTune o.Train.Epochs = Tuned o then
                     $"fine-tuned {o.Train.Epochs} ep"
@@ -140,6 +157,8 @@ module Protocol =
                 let grid = o.L2Grid |> List.map n |> String.concat ", "
 
                 $"logistic regression on standardised features (full-batch L-BFGS, at most {o.Epochs} passes), L2 from {{{grid}}} chosen on {n (100. * o.HeldOut)} %% of the training split"
+            | Logistic o ->
+                $"on standardised features, at the optimum of the penalised loss (L-BFGS until the gradient ends it), L2 a power of ten from 1E-08 to 100 chosen on {n (100. * o.HeldOut)} %% of the training split"
             | Tuned o ->
                 $"the encoder with a new linear classifier, both trained on the labels: {trainText o.Train}; {opsText o.Augment}"
             | At _ -> invalidOp "a scoring has no layer"
@@ -148,6 +167,13 @@ module Protocol =
         | Tuned _ -> $"{name protocol}: {score}; accuracy on the test split"
         | _ ->
             $"{name protocol}: {score}; frozen features of layer {layer protocol}, all training images without augmentation as the bank, accuracy on the test split"
+
+    let private heldOutProblems (part: float) =
+        Problem.unless
+            (part > 0. && part < 1.)
+            "HeldOut"
+            $"{Problem.number part} of the training split"
+            "Give a fraction between 0 and 1, without them"
 
     let problems protocol =
         [
@@ -171,12 +197,8 @@ module Protocol =
                 for i, l2 in List.indexed o.L2Grid do
                     yield! Problem.notNegative $"L2Grid[{i}]" l2
 
-                yield!
-                    Problem.unless
-                        (o.HeldOut > 0. && o.HeldOut < 1.)
-                        "HeldOut"
-                        $"{Problem.number o.HeldOut} of the training split"
-                        "Give a fraction between 0 and 1, without them"
+                yield! heldOutProblems o.HeldOut
+            | Logistic o -> yield! heldOutProblems o.HeldOut
             | Tuned o ->
                 yield! Train.problems o.Train |> Problem.within "Train"
 

@@ -9,7 +9,6 @@ internal delegate double Objective(ReadOnlySpan<double> point, Span<double> grad
 /// </summary>
 internal static class Lbfgs
 {
-    private const int History = 10;
     private const int LineSteps = 20;
     private const double SufficientDecrease = 1e-4;
     private const double Curvature = 0.9;
@@ -23,16 +22,33 @@ internal static class Lbfgs
     /// <param name="stop">Stops between iterations.</param>
     /// <returns>Value at the result and the number of directions taken.</returns>
     public static (double Value, int Iterations) Minimise(
-        Objective objective, double[] point, int iterations, double gradientTolerance, double valueTolerance, CancellationToken stop)
+        Objective objective, double[] point, int iterations, double gradientTolerance, double valueTolerance, CancellationToken stop) =>
+        Minimise(objective, point, iterations, (_, gradient) => gradient.Max(Math.Abs) <= gradientTolerance, valueTolerance, 0, 10, stop);
+
+    /// <summary>The same, until a condition on the point and its gradient holds.</summary>
+    /// <param name="objective">Smooth function.</param>
+    /// <param name="point">Start, then result.</param>
+    /// <param name="iterations">At most this many directions.</param>
+    /// <param name="reached">Of a point and its gradient: stops there.</param>
+    /// <param name="valueTolerance">Stops when a step gains less than this part of the value; below 0, never.</param>
+    /// <param name="rounding">
+    /// Error of a value, as a part of the larger of it and 1: where values differ by less, the slope decides alone (Hager and Zhang 2005, approximate
+    /// Wolfe conditions), which still has digits near the minimum. 0 for none.
+    /// </param>
+    /// <param name="history">Steps that curvature is taken from.</param>
+    /// <param name="stop">Stops between iterations.</param>
+    /// <returns>Value at the result and the number of directions taken.</returns>
+    public static (double Value, int Iterations) Minimise(
+        Objective objective, double[] point, int iterations, Func<double[], double[], bool> reached, double valueTolerance, double rounding, int history, CancellationToken stop)
     {
         var size = point.Length;
-        var pairs = new List<(double[] Step, double[] Change, double Curvature)>(History);
+        var pairs = new List<(double[] Step, double[] Change, double Curvature)>(history);
         double[] gradient = new double[size], direction = new double[size], trial = new double[size], trialGradient = new double[size];
         var value = objective(point, gradient);
         for (var iteration = 0; iteration < iterations; iteration++)
         {
             stop.ThrowIfCancellationRequested();
-            if (gradient.Max(Math.Abs) <= gradientTolerance)
+            if (reached(point, gradient))
             {
                 return (value, iteration);
             }
@@ -52,7 +68,7 @@ internal static class Lbfgs
             {
                 AddScaled(point, step, direction, trial);
                 trialValue = objective(trial, trialGradient);
-                if (!(trialValue <= value + (SufficientDecrease * step * slope)))
+                if (!(trialValue <= value + (SufficientDecrease * step * slope)) && !IsFlat(trialValue))
                 {
                     high = step;
                 }
@@ -81,7 +97,7 @@ internal static class Lbfgs
             var curvature = Dot(moved, change);
             if (curvature > 0)
             {
-                if (pairs.Count == History)
+                if (pairs.Count == history)
                 {
                     pairs.RemoveAt(0);
                 }
@@ -100,6 +116,10 @@ internal static class Lbfgs
         }
 
         return (value, iterations);
+
+        bool IsFlat(double trialValue) =>
+            rounding > 0 && trialValue <= value + (rounding * Math.Max(1, Math.Abs(value)))
+            && Dot(trialGradient, direction) <= ((2 * SufficientDecrease) - 1) * Dot(gradient, direction);
     }
 
     // The two-loop recursion: −H·gradient.
@@ -107,7 +127,7 @@ internal static class Lbfgs
     {
         Array.Clear(direction);
         AddScaled(direction, -1, gradient, direction);
-        Span<double> factors = stackalloc double[History];
+        Span<double> factors = stackalloc double[pairs.Count];
         for (var i = pairs.Count - 1; i >= 0; i--)
         {
             factors[i] = Dot(pairs[i].Step, direction) / pairs[i].Curvature;

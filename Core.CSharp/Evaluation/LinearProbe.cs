@@ -1,4 +1,3 @@
-using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -35,7 +34,7 @@ public static class LinearProbe
         var labels = train.Classes(nameof(train));
         var truth = test.Classes(nameof(test));
         var classes = (int)labels.Max() + 1;
-        var (order, kept) = Split(labels, classes, options);
+        var (order, kept) = ProbeSplit.HeldOutLast(labels, options.HeldOut, options.Seed);
 
         using var frozen = no_grad();
         using var scope = NewDisposeScope();
@@ -102,27 +101,6 @@ public static class LinearProbe
         return (mean.MoveToOuterDisposeScope(), scale.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Row order with the held-out part last, and how many rows come before it.</summary>
-    private static (long[] Order, int Kept) Split(long[] labels, int classes, LinearProbeOptions options)
-    {
-        List<long> kept = [], heldOut = [];
-        foreach (var members in labels.Select((label, i) => (Label: label, Index: (long)i)).GroupBy(p => p.Label).OrderBy(g => g.Key))
-        {
-            var indices = members.Select(m => m.Index).ToArray();
-            var permutation = new int[indices.Length];
-            new Philox(options.Seed, RandomPurpose.Evaluation, 0, (uint)members.Key).Permutation(permutation);
-            var part = options.HeldOut == 0
-                ? 0
-                : Math.Clamp((int)Math.Round(options.HeldOut * indices.Length), indices.Length > 1 ? 1 : 0, indices.Length - 1);
-            heldOut.AddRange(permutation[..part].Select(i => indices[i]));
-            kept.AddRange(permutation[part..].Select(i => indices[i]));
-        }
-
-        kept.Sort();
-        heldOut.Sort();
-        return ([.. kept, .. heldOut], kept.Count);
-    }
-
     private static void Check(FeatureBank train, FeatureBank test, LinearProbeOptions options)
     {
         if (options.Epochs < 1)
@@ -141,14 +119,6 @@ public static class LinearProbe
                 $"The held-out part must lie above 0 and below 1 to choose among {options.L2Grid.Count} penalties; received {options.HeldOut}.", nameof(options));
         }
 
-        if (train.Width != test.Width)
-        {
-            throw new ArgumentException($"Training features have width {train.Width}, test features {test.Width}.", nameof(test));
-        }
-
-        if (train.Classes(nameof(train)).Distinct().Take(2).Count() < 2)
-        {
-            throw new ArgumentException("A linear probe needs at least two classes in the training split.", nameof(train));
-        }
+        ProbeSplit.Check(train, test);
     }
 }

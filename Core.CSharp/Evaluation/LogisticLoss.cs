@@ -10,7 +10,7 @@ namespace SslResearch.Core.Evaluation;
 /// </summary>
 internal sealed class LogisticLoss : IDisposable
 {
-    private const int ChunkElements = 1 << 20; // 4 MB of features
+    private const int ChunkElements = 1 << 20; // 4 MB of features in float32
 
     private readonly Tensor rows;
     private readonly Tensor labels;
@@ -19,7 +19,7 @@ internal sealed class LogisticLoss : IDisposable
     private readonly int chunk;
     private readonly int classes;
 
-    /// <param name="rows">(N, d) float32, standardised.</param>
+    /// <param name="rows">(N, d) float32 or float64, standardised.</param>
     /// <param name="labels">(N) int64.</param>
     /// <param name="classes">Number of classes.</param>
     public LogisticLoss(Tensor rows, Tensor labels, int classes)
@@ -27,8 +27,8 @@ internal sealed class LogisticLoss : IDisposable
         this.rows = rows;
         this.labels = labels;
         this.classes = classes;
-        weight = zeros(rows.shape[1], classes).DetachFromDisposeScope();
-        bias = zeros(classes).DetachFromDisposeScope();
+        weight = zeros(rows.shape[1], classes, rows.dtype).DetachFromDisposeScope();
+        bias = zeros(classes, rows.dtype).DetachFromDisposeScope();
         chunk = (int)Math.Max(256, ChunkElements / Math.Max(rows.shape[1], classes));
     }
 
@@ -54,7 +54,7 @@ internal sealed class LogisticLoss : IDisposable
             var y = labels.narrow(0, at, length).unsqueeze(1); // (n, 1)
             var scores = nn.functional.log_softmax(x.mm(transposed).add_(bias), 1); // (n, classes)
             total.sub_(scores.gather(1, y).sum(ScalarType.Float64));
-            scores.exp_().scatter_add_(1, y, full(length, 1, -1f)); // probabilities minus targets
+            scores.exp_().scatter_add_(1, y, full(length, 1, -1, rows.dtype)); // probabilities minus targets
             weightGradient.add_(scores.t().mm(x).t());
             biasGradient.add_(scores.sum([0L]));
         }
@@ -63,33 +63,52 @@ internal sealed class LogisticLoss : IDisposable
         var weights = Values(weightGradient);
         for (var i = 0; i < weights.Length; i++)
         {
-            gradient[i] = (weights[i] / (double)count) + (l2 * point[i]);
+            gradient[i] = (weights[i] / count) + (l2 * point[i]);
             squares += point[i] * point[i];
         }
 
         var biases = Values(biasGradient);
         for (var i = 0; i < biases.Length; i++)
         {
-            gradient[weights.Length + i] = biases[i] / (double)count;
+            gradient[weights.Length + i] = biases[i] / count;
         }
 
         return (total.item<double>() / count) + (0.5 * l2 * squares);
     }
 
-    /// <summary>Copies parameters into tensors W (d, classes) and b (classes), float32.</summary>
-    public static void Load(ReadOnlySpan<double> point, Tensor weight, Tensor bias)
+    /// <summary>Second derivatives by each parameter at a point: Σ p(1 − p)·x²/N + λ, and without λ for the bias, never below a trace.</summary>
+    public void Curvatures(ReadOnlySpan<double> point, Span<double> second, double l2)
     {
-        var weights = Values(weight);
-        for (var i = 0; i < weights.Length; i++)
+        const double Trace = 1e-12;
+        using var frozen = no_grad();
+        using var scope = NewDisposeScope();
+        Load(point, weight, bias);
+        var squares = zeros_like(weight);
+        var ones = zeros_like(bias);
+        for (long at = 0; at < rows.shape[0]; at += chunk)
         {
-            weights[i] = (float)point[i];
+            using var part = NewDisposeScope();
+            var x = rows.narrow(0, at, Math.Min(chunk, rows.shape[0] - at));
+            var p = nn.functional.softmax(addmm(bias, x, weight, 1, 1), 1);
+            var spread = p.mul(p.neg().add_(1)); // (n, classes)
+            squares.add_(x.square().t().mm(spread));
+            ones.add_(spread.sum([0L]));
         }
 
-        var biases = Values(bias);
-        for (var i = 0; i < biases.Length; i++)
+        var (ofWeights, ofBiases) = (Values(squares), Values(ones));
+        for (var i = 0; i < second.Length; i++)
         {
-            biases[i] = (float)point[weights.Length + i];
+            second[i] = Math.Max(
+                Trace, i < ofWeights.Length ? (ofWeights[i] / rows.shape[0]) + l2 : ofBiases[i - ofWeights.Length] / rows.shape[0]);
         }
+    }
+
+    /// <summary>Copies parameters into tensors W (d, classes) and b (classes), float32 or float64.</summary>
+    public static void Load(ReadOnlySpan<double> point, Tensor weight, Tensor bias)
+    {
+        var weights = (int)weight.numel();
+        Copy(point[..weights], weight);
+        Copy(point[weights..], bias);
     }
 
     /// <inheritdoc/>
@@ -99,5 +118,20 @@ internal sealed class LogisticLoss : IDisposable
         bias.Dispose();
     }
 
-    private static Span<float> Values(Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.bytes);
+    private static void Copy(ReadOnlySpan<double> values, Tensor to)
+    {
+        if (to.dtype == ScalarType.Float64)
+        {
+            values.CopyTo(MemoryMarshal.Cast<byte, double>(to.bytes));
+            return;
+        }
+
+        var floats = MemoryMarshal.Cast<byte, float>(to.bytes);
+        for (var i = 0; i < values.Length; i++)
+        {
+            floats[i] = (float)values[i];
+        }
+    }
+
+    private static double[] Values(Tensor tensor) => tensor.to(ScalarType.Float64).data<double>().ToArray();
 }

@@ -30,6 +30,7 @@ public static class AbRegression
         }
 
         using var scope = NewDisposeScope();
-        return prediction.tanh().mul(scale / unit).sub(chroma.detach().mul(1 / unit)).square().mean().MoveToOuterDisposeScope();
+        var loss = prediction.tanh().mul(scale / unit).sub(chroma.detach().mul(1 / unit)).square().mean();
+        return NonFinite.Carried(loss, prediction).MoveToOuterDisposeScope();
     }
 }

@@ -52,7 +52,7 @@ public static class BarlowTwinsLoss
         var squares = 2 * n < d
             ? MatrixProduct.Linear(x, x).mul(MatrixProduct.Linear(y, y)).sum().div((double)n * n)
             : MatrixProduct.Linear(x.t(), y.t()).div(n).square().sum();
-        var off = squares.sub(diagonal.square().sum());
+        var off = OffDiagonal.Squares(squares, diagonal.square().sum(), x, y, n);
         return diagonal.sub(1).square().sum().add(off, lambda).mul(scale).MoveToOuterDisposeScope();
     }
 

@@ -40,11 +40,11 @@ public static class ColourCrossEntropy
         var entropy = chosen.mul(shares.detach()).sum([1L]).neg(); // (M)
         if (rarity is null)
         {
-            return entropy.mean().MoveToOuterDisposeScope();
+            return NonFinite.Carried(entropy.mean(), logits).MoveToOuterDisposeScope();
         }
 
         var weight = rarity.detach().index_select(0, bins.select(1, 0)); // (M)
-        return entropy.mul(weight).sum().div(weight.sum()).MoveToOuterDisposeScope();
+        return NonFinite.Carried(entropy.mul(weight).sum().div(weight.sum()), logits).MoveToOuterDisposeScope();
     }
 
     /// <summary>Weights of the bins, eq. 4: w ∝ 1 / ((1−λ)·p + λ/Q), scaled so that Σ p·w = 1.</summary>

@@ -117,7 +117,7 @@ internal static unsafe class ColourKernel
             }
 
             var weight = (Weights == null ? 1 : Weights[bins[0]]) * Scale;
-            Values[row] = weight * entropy;
+            Values[row] = new ReadOnlySpan<float>(logits, Count).ContainsAnyExceptInRange(float.MinValue, float.MaxValue) ? float.NaN : weight * entropy;
             var factor = Vector512.Create(weight * share / sum);
             for (var q = 0; q < Count; q += VectorMath.Lanes)
             {

@@ -81,8 +81,9 @@ public static class IbotLoss
         using Scalar absent = Absent, none = 0;
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var present = teacher.detach().masked_fill(mask.unsqueeze(2).eq(none), absent);
-        return Sinkhorn.Codes(present.flatten(0, 1), temperature, iterations).view_as(teacher).MoveToOuterDisposeScope();
+        var hidden = mask.reshape(-1, 1).eq(none); // (B·P, 1)
+        var present = teacher.detach().flatten(0, 1).masked_fill(hidden, absent);
+        return Sinkhorn.Codes(present, temperature, iterations, hidden).view_as(teacher).MoveToOuterDisposeScope();
     }
 
     /// <summary>ln K: what a hidden patch costs whose scores are equal for all prototypes, whatever the teacher says.</summary>

@@ -17,12 +17,16 @@ public static class KoLeoLoss
     // DINOv2's ε, in three places: vectors shorter than this are divided by it, it is added to every coordinate of a difference, and to d.
     private const double Epsilon = 1e-8;
 
+    // Vectors nearer to each other than this are compared in double: in float32 the rounding of cosines decides there who is nearest, and the
+    // distance itself has no more than five digits.
+    private const double Resolved = 0.02;
+
     // Below any cosine. DINOv2 writes −1 on the diagonal, which ties with antipodal vectors; lightly writes −2.
     private const double Nobody = -2;
 
     /// <summary>Loss of a batch: at least −ln 2, the value for two opposite vectors.</summary>
     /// <remarks>
-    /// Never below float32: distances of neighbours are differences of almost equal numbers. Equal rows cost about −ln(ε(√d + 1)), 16 or so,
+    /// Never below float32, and in double where vectors lie close: distances of neighbours are differences of almost equal numbers. Equal rows cost about −ln(ε(√d + 1)), 16 or so,
     /// with a finite gradient of the order 1/ε: clip it where that can happen. So does a single row, which is its own neighbour, with a gradient of 0;
     /// whoever builds batches sees to <see cref="LeastRows"/>.
     /// </remarks>
@@ -36,12 +40,25 @@ public static class KoLeoLoss
             throw new ArgumentException($"expected (N, d), received ({string.Join(", ", rows.shape)})", nameof(rows));
         }
 
+        using Scalar epsilon = Epsilon;
+        using var scope = NewDisposeScope();
+        var type = rows.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        var distance = Distances(rows.to(type));
+        if (type == ScalarType.Float32 && !(distance.detach().min().item<float>() >= Resolved))
+        {
+            distance = Distances(rows.to(ScalarType.Float64));
+        }
+
+        return distance.add(epsilon).log().mean().neg().to(type).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>(N): of each row, scaled to length 1, from its nearest neighbour.</summary>
+    private static Tensor Distances(Tensor rows)
+    {
         using Scalar nobody = Nobody, epsilon = Epsilon;
         using var scope = NewDisposeScope();
-        var wide = rows.dtype == ScalarType.Float64 ? rows : rows.to(ScalarType.Float32);
-        var unit = nn.functional.normalize(wide, 2, 1, Epsilon);
-        var distance = unit.sub(unit.index_select(0, Neighbours(unit, nobody))).add_(epsilon).norm(1, p: 2); // (N)
-        return distance.add(epsilon).log().mean().neg().MoveToOuterDisposeScope();
+        var unit = nn.functional.normalize(rows, 2, 1, Epsilon);
+        return unit.sub(unit.index_select(0, Neighbours(unit, nobody))).add_(epsilon).norm(1, p: 2).MoveToOuterDisposeScope();
     }
 
     /// <summary>(N) int64: the row of the largest cosine with each row, itself apart.</summary>

@@ -20,7 +20,7 @@ public static class LogitLaplace
     /// <summary>Mean of −ln f over all values.</summary>
     /// <param name="location">μ, any shape, float32 or float64.</param>
     /// <param name="logScale">ln b, the same shape.</param>
-    /// <param name="pixels">v from 0 to 1, the same shape; values outside count as the nearest end; no gradient reaches it.</param>
+    /// <param name="pixels">v from 0 to 1, the same shape; finite values outside count as the nearest end; no gradient reaches it.</param>
     /// <returns>Scalar with its graph.</returns>
     /// <exception cref="ArgumentException">Shapes that differ.</exception>
     public static Tensor Loss(Tensor location, Tensor logScale, Tensor pixels)
@@ -43,7 +43,8 @@ public static class LogitLaplace
         }
 
         var bounded = logScale.clamp(-LargestLogScale, LargestLogScale);
-        return logit.sub(location).abs().mul(bounded.neg().exp()).add(bounded).add(volume).mean().MoveToOuterDisposeScope();
+        var loss = logit.sub(location).abs().mul(bounded.neg().exp()).add(bounded).add(volume).mean();
+        return NonFinite.Carried(NonFinite.Carried(loss, logScale), pixels).MoveToOuterDisposeScope();
     }
 
     /// <summary>The pixels that a location stands for: σ(μ) moved back from (ε, 1 − ε), held within 0 to 1.</summary>

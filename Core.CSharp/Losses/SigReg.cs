@@ -12,6 +12,9 @@ namespace SslResearch.Core.Losses;
 /// </summary>
 public static class SigReg
 {
+    // Largest projection times knot that float32 serves: the sines of angles up to here are good to 1e-5.
+    private const double LargestAngle = 64;
+
     /// <summary>Mean of the statistic over directions.</summary>
     /// <param name="z">(N, d) or, for several views at once, (V, N, d): the statistic is one of each view, and the mean is over views too.</param>
     /// <param name="directions">(d, S) of z's dtype, columns of length 1, no gradient.</param>
@@ -48,6 +51,11 @@ public static class SigReg
 
         using var scope = NewDisposeScope();
         var x = MatrixProduct.Linear(z, directions.t()); // (…, N, S)
+        if (x.dtype == ScalarType.Float32 && !(x.detach().abs().max().item<float>() * limit <= LargestAngle))
+        {
+            return Statistics(z.to(ScalarType.Float64), directions.to(ScalarType.Float64), knots, limit).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        }
+
         var (value, slope) = Differentiated(x.detach(), knots, limit);
 
         // A value whose derivative is known: what is added is 0, and its gradient is the slope.

@@ -95,7 +95,7 @@ public static class VicRegLoss
         // The sum of squares of the covariance matrix is that of the Gram matrix, whichever of the two is smaller; its diagonal is the variance.
         var shorter = n < d ? centred : centred.t();
         var matrix = MatrixProduct.Linear(shorter, shorter);
-        var off = matrix.div(n - 1).square().sum().sub(variance.square().sum());
+        var off = OffDiagonal.Squares(matrix.div(n - 1).square().sum(), variance.square().sum(), centred, centred, n - 1);
         double places = terms.CovarianceScale switch
         {
             VicRegCovariance.OverDimensions => d,

@@ -118,7 +118,7 @@ public sealed class Dino : ISslMethod<MultiCrop>
         }
 
         var unit = head.Unit(CropFeatures.Of(student, views)); // (V·N, b)
-        var scores = head.Scores(unit, context.Step < options.FreezeLast * context.TotalSteps); // (V·N, K)
+        var scores = head.Scores(unit, context.IsWithin(options.FreezeLast)); // (V·N, K)
         var loss = DinoLoss.Loss(scores, targets, views.CropCount, options.StudentTemperature);
         var embedding = unit.narrow(0, 0, DinoLoss.TeacherCrops * views.Count).detach();
         return new StepOutput(loss.MoveToOuterDisposeScope(), embedding.MoveToOuterDisposeScope(), targets.MoveToOuterDisposeScope());

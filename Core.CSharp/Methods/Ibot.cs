@@ -109,7 +109,7 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
         using var scope = torch.NewDisposeScope();
         var (mask, place) = views.Masks.topk(views.Most, 1); // (2N, M): the hidden patches, then others of weight 0
         var (targets, patchTargets) = Taught(views, mask, place, context);
-        var frozen = context.Step < options.FreezeLast * context.TotalSteps;
+        var frozen = context.IsWithin(options.FreezeLast);
 
         var tokens = Masked(views); // (2N, T, d)
         var features = Pooled(tokens); // (2N, d)

@@ -92,7 +92,7 @@ public sealed class Swav : ISslMethod<MultiCrop>
         using var scope = torch.NewDisposeScope();
         var h = CropFeatures.Of(Encoder, views); // (V·N, d)
         var z = torch.nn.functional.normalize(projector is null ? h : projector.call(h), 2, 1, NormFloor); // (V·N, p)
-        var scores = prototypes.Scores(z, context.Step < options.FreezePrototypes * context.TotalSteps); // (V·N, K)
+        var scores = prototypes.Scores(z, context.IsWithin(options.FreezePrototypes)); // (V·N, K)
         var coded = SwavLoss.CodedCrops * views.Count;
         var embedding = z.narrow(0, 0, coded).detach(); // (2N, p)
         torch.Tensor? queued;
@@ -138,7 +138,7 @@ public sealed class Swav : ISslMethod<MultiCrop>
 
     /// <summary>Whether the queue takes part: it is full of rows of earlier steps, and its start has come.</summary>
     private bool Uses(long images, in StepContext context) =>
-        queue is not null && context.Step * images >= options.QueueSize && context.Step >= options.QueueStart * context.TotalSteps;
+        queue is not null && context.Step * images >= options.QueueSize && !context.IsWithin(options.QueueStart);
 
     /// <summary>Writes over the oldest rows, round the end where it comes to that: the position is a function of the step.</summary>
     private static void Enqueue(torch.Tensor queue, torch.Tensor latest, long step)

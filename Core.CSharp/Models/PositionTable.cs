@@ -6,9 +6,7 @@ namespace SslResearch.Core.Models;
 /// <summary>Tables of one position vector for each patch, row by row.</summary>
 public static class PositionTable
 {
-    // DINO adds 0.1 patch to the wanted side before it divides, and torch samples at the resulting scale: the numbers of DINO's own
-    // models depend on it.
-    private const double Offset = 0.1;
+    private const double DinoOffset = 0.1;
 
     /// <summary>
     /// Fixed vectors: the first half of the channels encodes the column, the second the row, each as sines then cosines of the coordinate at
@@ -46,12 +44,13 @@ public static class PositionTable
         return tensor(values, 1, rows * columns, width);
     }
 
-    /// <summary>The same table for a grid of another size, bicubically (Caron et al. 2021, as its code samples); differentiable.</summary>
+    /// <summary>The same table for a grid of another size, bicubically (Caron et al. 2021); differentiable.</summary>
     /// <param name="table">(1, from.Rows · from.Columns, width).</param>
     /// <param name="from">Its grid.</param>
     /// <param name="to">The wanted grid; the same one gives the table itself.</param>
+    /// <param name="resizing">Where between the table's places it is sampled.</param>
     /// <returns>(1, to.Rows · to.Columns, width).</returns>
-    public static Tensor Resize(Tensor table, (int Rows, int Columns) from, (int Rows, int Columns) to)
+    public static Tensor Resize(Tensor table, (int Rows, int Columns) from, (int Rows, int Columns) to, PositionResizing resizing = PositionResizing.Size)
     {
         if (from == to)
         {
@@ -60,9 +59,14 @@ public static class PositionTable
 
         using var scope = NewDisposeScope();
         var grid = table.unflatten(1, from.Rows, from.Columns).permute(0, 3, 1, 2); // (1, width, rows, columns)
-        double[] scale = [(to.Rows + Offset) / from.Rows, (to.Columns + Offset) / from.Columns];
-        return nn.functional.interpolate(grid, scale_factor: scale, mode: InterpolationMode.Bicubic, align_corners: false)
-            .permute(0, 2, 3, 1)
+        var resized = resizing == PositionResizing.DinoScale
+            ? nn.functional.interpolate(
+                grid,
+                scale_factor: [(to.Rows + DinoOffset) / from.Rows, (to.Columns + DinoOffset) / from.Columns],
+                mode: InterpolationMode.Bicubic,
+                align_corners: false)
+            : nn.functional.interpolate(grid, size: [to.Rows, to.Columns], mode: InterpolationMode.Bicubic, align_corners: false);
+        return resized.permute(0, 2, 3, 1)
             .flatten(1, 2)
             .MoveToOuterDisposeScope();
     }

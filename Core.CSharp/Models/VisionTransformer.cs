@@ -161,7 +161,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
         var table = pos_embed is null
             ? pos_table!.to(cls_token.dtype, cls_token.device) // Module.to() leaves a buffer that is not saved as it was
             : pos_embed.narrow(1, 1, pos_embed.shape[1] - 1);
-        return PositionTable.Resize(table, grid, Grid(images)).MoveToOuterDisposeScope();
+        return PositionTable.Resize(table, grid, Grid(images), Options.Resizing).MoveToOuterDisposeScope();
     }
 
     /// <summary>CLS and registers before any number of patch tokens.</summary>

@@ -10,6 +10,19 @@ public enum PositionEncoding
     SinCos,
 }
 
+/// <summary>How a table of positions is sampled for images of another size.</summary>
+public enum PositionResizing
+{
+    /// <summary>The middles of patches map to each other, so that a table that mirrors itself goes on doing so.</summary>
+    Size,
+
+    /// <summary>
+    /// DINO adds 0.1 patch to the wanted side before it divides, and torch samples at the resulting scale, a little to the left and above: for weights
+    /// that were trained so.
+    /// </summary>
+    DinoScale,
+}
+
 /// <summary>What becomes the feature vector of a <see cref="VisionTransformer"/>.</summary>
 public enum TokenPool
 {
@@ -49,4 +62,8 @@ public sealed record VitOptions(
     double DropPath,
     bool QkvBias,
     double NormEpsilon,
-    int Channels);
+    int Channels)
+{
+    /// <summary>How positions are interpolated.</summary>
+    public PositionResizing Resizing { get; init; } = PositionResizing.Size;
+}

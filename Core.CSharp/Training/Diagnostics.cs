@@ -14,8 +14,11 @@ public static class Diagnostics
     /// <summary>A run whose last deviation is below this has collapsed: a quarter of what evenly spread embeddings have.</summary>
     public const double CollapsedDeviation = 0.25;
 
-    /// <summary>A run whose embeddings have an effective rank below this fills no more than about one dimension.</summary>
+    /// <summary>A run whose embeddings have an effective rank below this fills no more than about one dimension; see <see cref="LeastRank"/>.</summary>
     public const double CollapsedRank = 2;
+
+    /// <summary>Where fewer dimensions can be filled, the way from a rank of 1 to <see cref="CollapsedRank"/> is as much shorter: whole from here on.</summary>
+    public const int CollapsedRankFrom = 8;
 
     /// <summary>The same as a part of the largest rank there could be: embeddings that fill less of their space have collapsed into a few dimensions.</summary>
     public const double CollapsedRankPart = 0.03;
@@ -58,23 +61,23 @@ public static class Diagnostics
 
     /// <summary>
     /// Effective rank (Garrido et al. 2023, eq. 1): exp of the entropy of p = s/Σs + 1e-5 over the singular values s. Rows are not centred.
-    /// Singular values come from the smaller Gram matrix in double: exact to about 1e-8 of the largest.
+    /// Singular values are computed in double, and not from a Gram matrix, which halves their digits.
     /// </summary>
     /// <param name="embedding">(M, d) floating point.</param>
+    /// <param name="epsilon">What is added to each p: 1e-5 as in stable-pretraining; others take 1e-7.</param>
     /// <returns>1 … min(M, d); NaN where all embeddings are 0 or one is not finite.</returns>
-    public static double RankMe(Tensor embedding)
+    public static double RankMe(Tensor embedding, double epsilon = RankEpsilon)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var rows = Rows(embedding);
-        var gram = rows.size(0) < rows.size(1) ? rows.mm(rows.t()) : rows.t().mm(rows);
-        if (!gram.isfinite().all().item<bool>())
+        if (!rows.isfinite().all().item<bool>())
         {
             return double.NaN;
         }
 
-        var singular = linalg.eigvalsh(gram).clamp(min: 0).sqrt();
-        var p = (singular / singular.sum()) + RankEpsilon;
+        var singular = linalg.svdvals(rows);
+        var p = (singular / singular.sum()) + epsilon;
         return Math.Exp(-(p * p.log()).sum().item<double>());
     }
 
@@ -150,8 +153,19 @@ public static class Diagnostics
         p.UsageEntropy < OneEntropy ? Verdict.CollapsedToOne
         : p.UsageEntropy - p.AssignmentEntropy < UninformedAssignment ? (p.AssignmentEntropy > 0.5 ? Verdict.CollapsedUniform : Verdict.CollapsedToOne)
         : !(p.Deviation >= CollapsedDeviation) || IsCollapsedLoss(p.Loss, first.Loss, levels) ? Verdict.Collapsed
-        : !(p.RankMe >= CollapsedRank) || p.RankMe < CollapsedRankPart * p.Dimensions ? Verdict.CollapsedDimensions
+        : !(p.RankMe >= LeastRank(p.Dimensions)) ? Verdict.CollapsedDimensions
         : null;
+
+    /// <summary>
+    /// The effective rank below which embeddings that could fill so many dimensions have collapsed into a few: <see cref="CollapsedRank"/>, less where
+    /// hardly more could be reached, or <see cref="CollapsedRankPart"/>. Of one dimension no part can be left empty: 0.
+    /// </summary>
+    /// <param name="dimensions">The lesser of rows and columns; NaN where unknown.</param>
+    internal static double LeastRank(double dimensions) =>
+        dimensions <= 1 ? 0
+        : dimensions < CollapsedRankFrom ? 1 + ((CollapsedRank - 1) * (dimensions - 1) / (CollapsedRankFrom - 1))
+        : double.IsNaN(dimensions) ? CollapsedRank
+        : Math.Max(CollapsedRank, CollapsedRankPart * dimensions);
 
     private static bool IsCollapsedLoss(double loss, double first, LossLevels? levels) =>
         levels?.Collapsed is { } collapsed && !(levels.Chance <= collapsed) && first > collapsed

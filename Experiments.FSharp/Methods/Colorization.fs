@@ -146,7 +146,7 @@ type Colorization =
                 | Colours.Quantised q ->
                     yield! Problem.atLeast 1 "Colours.Step" q.Step
                     yield! Problem.atLeast 1 "Colours.Neighbours" q.Neighbours
-                    yield! Problem.positive "Colours.Sigma" q.Sigma
+                    yield! Problem.temperature "Colours.Sigma" q.Sigma
 
                     yield!
                         Problem.unless

@@ -149,9 +149,9 @@ type Dino =
         member m.Problems =
             [
                 yield! DinoHead.problems m.Head |> Problem.within "Head"
-                yield! Problem.positive "StudentTemperature" m.StudentTemperature
-                yield! Problem.positive "TeacherTemperatureStart" m.TeacherTemperatureStart
-                yield! Problem.positive "TeacherTemperature" m.TeacherTemperature
+                yield! Problem.temperature "StudentTemperature" m.StudentTemperature
+                yield! Problem.temperature "TeacherTemperatureStart" m.TeacherTemperatureStart
+                yield! Problem.temperature "TeacherTemperature" m.TeacherTemperature
                 yield! Problem.fraction "TemperatureWarmup" m.TemperatureWarmup
                 yield! Problem.fraction "CentreMomentum" m.CentreMomentum
                 yield! Problem.fraction "Momentum" m.Momentum

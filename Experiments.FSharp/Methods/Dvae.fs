@@ -168,8 +168,8 @@ type Dvae =
                     yield! Problem.atLeast 1 $"Decoder[{i}]" width
 
                 yield! Problem.atLeast 1 "DecoderBlocks" m.DecoderBlocks
-                yield! Problem.positive "Temperature" m.Temperature
-                yield! Problem.positive "FinalTemperature" m.FinalTemperature
+                yield! Problem.temperature "Temperature" m.Temperature
+                yield! Problem.temperature "FinalTemperature" m.FinalTemperature
                 yield! Problem.fraction "TemperatureDecay" m.TemperatureDecay
                 yield! Problem.notNegative "KlWeight" m.KlWeight
                 yield! Problem.fraction "KlWarmup" m.KlWarmup

@@ -198,10 +198,10 @@ type Ibot =
                 |> List.collect DinoHead.problems
                 |> Problem.within "PatchHead"
 
-            yield! Problem.positive "StudentTemperature" m.StudentTemperature
-            yield! Problem.positive "TeacherTemperatureStart" m.TeacherTemperatureStart
-            yield! Problem.positive "TeacherTemperature" m.TeacherTemperature
-            yield! Problem.positive "PatchTemperature" m.PatchTemperature
+            yield! Problem.temperature "StudentTemperature" m.StudentTemperature
+            yield! Problem.temperature "TeacherTemperatureStart" m.TeacherTemperatureStart
+            yield! Problem.temperature "TeacherTemperature" m.TeacherTemperature
+            yield! Problem.temperature "PatchTemperature" m.PatchTemperature
             yield! Problem.fraction "TemperatureWarmup" m.TemperatureWarmup
             yield! TeacherCentring.problems m.Centring |> Problem.within "Centring"
             yield! Problem.notNegative "ClsWeight" m.ClsWeight

@@ -87,7 +87,7 @@ type Mae =
                 Source = "He et al. 2022"
                 Differences =
                     [
-                        "every image hides the same number of patches, as in the authors' code"
+                        "every image hides the same number of patches, as in the authors' code: the nearest whole number to the ratio of them, of two equally near the even one; the authors keep the floor of the rest, so that they hide the next number up (33 of 36 at 90 %, here 32)"
                         "the decoder keeps the order of the mask and takes positions in that order instead of putting tokens back: the same function"
                         "linear layers and mask token start truncated normal, deviation 0.02; the authors' code takes Xavier's rule for linear layers"
                         "σ² is the unbiased variance, as in the authors' code, so that predicting 0 costs 1 − 1/D for D values of a patch"

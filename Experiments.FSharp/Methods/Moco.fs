@@ -145,7 +145,7 @@ type Moco =
             [
                 yield! Problem.atLeast 1 "QueueSize" m.QueueSize
                 yield! Problem.fraction "Momentum" m.Momentum
-                yield! Problem.positive "Temperature" m.Temperature
+                yield! Problem.temperature "Temperature" m.Temperature
                 yield! Projection.problems m.Projection |> Problem.within "Projection"
                 yield! Problem.atLeast 1 "NormSplits" m.NormSplits
             ]

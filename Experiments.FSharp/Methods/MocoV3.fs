@@ -119,7 +119,7 @@ type MocoV3 =
 
         member m.Problems =
             [
-                yield! Problem.positive "Temperature" m.Temperature
+                yield! Problem.temperature "Temperature" m.Temperature
                 yield! Problem.fraction "Momentum" m.Momentum
                 yield! Problem.fraction "FinalMomentum" m.FinalMomentum
                 yield! Projection.problems m.Projection |> Problem.within "Projection"

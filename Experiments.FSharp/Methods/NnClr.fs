@@ -107,7 +107,7 @@ type NnClr =
         member m.Problems =
             [
                 yield! Problem.atLeast 1 "QueueSize" m.QueueSize
-                yield! Problem.positive "Temperature" m.Temperature
+                yield! Problem.temperature "Temperature" m.Temperature
                 yield! Projection.problems m.Projection |> Problem.within "Projection"
                 yield!
                     Projection.predictorProblems m.Projection m.Predictor

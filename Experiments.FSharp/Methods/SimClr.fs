@@ -71,7 +71,7 @@ type SimClr =
 
         member m.Problems =
             [
-                yield! Problem.positive "Temperature" m.Temperature
+                yield! Problem.temperature "Temperature" m.Temperature
                 yield! Projection.problems m.Projection |> Problem.within "Projection"
             ]
 

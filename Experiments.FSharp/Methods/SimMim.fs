@@ -41,7 +41,7 @@ type SimMim =
                 Source = "Xie et al. 2022"
                 Differences =
                     [
-                        "every image hides the same number of patches, as in the authors' code"
+                        "every image hides the same number of patches, as in the authors' code: the nearest whole number of squares to the ratio of them, of two equally near the even one; the authors take the next one up"
                         "the authors' code adds 10⁻⁵ to the number of hidden pixels"
                         "in a residual network a learned colour stands in the place of hidden pixels; the authors' code is for transformers"
                     ]

@@ -127,8 +127,8 @@ type Swav =
 
         member m.Problems =
             [
-                yield! Problem.positive "Temperature" m.Temperature
-                yield! Problem.positive "Epsilon" m.Epsilon
+                yield! Problem.temperature "Temperature" m.Temperature
+                yield! Problem.temperature "Epsilon" m.Epsilon
                 yield! Problem.atLeast 1 "Iterations" m.Iterations
                 yield! Projection.problems m.Projection |> Problem.within "Projection"
                 yield! Problem.atLeast 2 "Prototypes" m.Prototypes

@@ -29,16 +29,8 @@ let private naive
     ]
     |> List.average
 
-let private tolerance (e: JsonElement) double =
-    let t = e.GetProperty("tolerance").GetProperty(if double then "f64" else "f32")
-    fun (name: string) -> t.GetProperty(name).GetDouble()
-
 let private checkGradients (e: JsonElement) double (leaves: (string * torch.Tensor) list) =
-    let bound =
-        if double then
-            1e-7
-        else
-            tolerance e double "grad_rtol_of_norm"
+    let bound = Golden.gradientBound e double
 
     for name, t in leaves do
         let summary = e.GetProperty("expected").GetProperty("grad").GetProperty name
@@ -74,7 +66,7 @@ let private golden =
                         let targets = DinoLoss.Targets(both, null, p "teacher_temp")
                         let loss = DinoLoss.Loss(both, targets, 2, p "student_temp")
                         loss.backward ()
-                        let bound = tolerance e double
+                        let bound = Golden.bound e double
                         let want = e.GetProperty("expected").GetProperty("value").GetDouble()
                         Golden.agrees "value" (bound "rtol") (bound "atol") want (scalar loss)
                         checkGradients e double [ "A", a; "B", b ]
@@ -84,7 +76,7 @@ let private golden =
                     test $"golden {id} {precision}" {
                         use scope = torch.NewDisposeScope()
                         let expected = e.GetProperty "expected"
-                        let bound = tolerance e double
+                        let bound = Golden.bound e double
                         let student = [ for i in 0..3 -> $"s{i}", leaf e $"s{i}" ]
                         let scores = cat (List.map snd student)
                         let centre = torch.zeros (1L, 8L, dtype = dtype)
@@ -102,7 +94,7 @@ let private golden =
                             |> Array.iteri (fun i c ->
                                 Golden.agrees
                                     $"{centreName}[{i}]"
-                                    (max 1e-8 (bound "rtol"))
+                                    (bound "rtol")
                                     (bound "atol")
                                     c
                                     (Array.item i (doubles centre)))

@@ -51,10 +51,7 @@ let private input (e: JsonElement) name =
     let shape, values = Golden.input name e
     tensor shape values
 
-let private tolerance (e: JsonElement) dtype =
-    let bounds = e.GetProperty("tolerance").GetProperty(if dtype = torch.float64 then "f64" else "f32")
-
-    fun (name: string) -> bounds.GetProperty(name).GetDouble()
+let private tolerance (e: JsonElement) (dtype: torch.ScalarType) = Golden.bound e (dtype = torch.float64)
 
 let private expectValue e dtype (want: float) (got: torch.Tensor) what =
     let bound = tolerance e dtype
@@ -62,11 +59,7 @@ let private expectValue e dtype (want: float) (got: torch.Tensor) what =
     Expect.isTrue (Golden.close (bound "rtol") (bound "atol") want got) $"{what}: {want} against {got}"
 
 let private expectGradient (e: JsonElement) dtype (name: string) (t: torch.Tensor) =
-    let bound =
-        if dtype = torch.float64 then
-            1e-7
-        else
-            tolerance e dtype "grad_rtol_of_norm"
+    let bound = Golden.gradientBound e (dtype = torch.float64)
 
     let summary = e.GetProperty("expected").GetProperty("grad").GetProperty name
     let norm = sqrt (summary.GetProperty("sumsq").GetDouble())
@@ -77,20 +70,15 @@ let private expectGradient (e: JsonElement) dtype (name: string) (t: torch.Tenso
     |> Array.iteri (fun i x ->
         Expect.isTrue (Golden.close 0. (bound * norm) x g[i]) $"gradient {name}[{i}]: {x} against {g[i]}")
 
-/// Golden arrays are rounded to nine digits.
-let private expectRows (want: JsonElement) dtype (got: torch.Tensor) what =
+let private expectRows (e: JsonElement) (name: string) dtype (got: torch.Tensor) =
     let want =
         [|
-            for row in want.EnumerateArray() do
+            for row in e.GetProperty("expected").GetProperty(name).EnumerateArray() do
                 yield! Golden.floats row
         |]
 
-    let bound = if dtype = torch.float64 then 1e-8 else 1e-6
-
-    Array.iteri2
-        (fun i x y -> Expect.isTrue (Golden.close 0. bound x y) $"{what}[{i}]: {x} against {y}")
-        want
-        (doubles got)
+    let bound = tolerance e dtype
+    Array.iter2 (Golden.agrees name (bound "rtol") (bound "atol")) want (doubles got)
 
 let private golden =
     [
@@ -146,7 +134,7 @@ let private golden =
                 let second = InfoNce.Queue(get "q2", get "k2", queue.Rows, temperature)
                 expectValue e dtype ((expected e "step2_value").GetDouble()) second "second step"
                 queue.Enqueue(unit (get "k2"))
-                expectRows (expected e "bank_after") dtype queue.Rows "queue"
+                expectRows e "bank_after" dtype queue.Rows
                 Expect.equal (queue.Position.item<int64>()) ((expected e "ptr_after").GetInt64()) "position")
 
             one "moco.builder.2steps" (fun e get temperature ->
@@ -159,7 +147,7 @@ let private golden =
 
                 let follow (key: string) =
                     wk <- wk.mul(momentum.ToScalar()).add(wq.mul ((1. - momentum).ToScalar()))
-                    expectRows (expected e key) dtype wk key
+                    expectRows e key dtype wk
 
                 let step (images: torch.Tensor) (others: string) =
                     let k = (get others).matmul(wk.t ())
@@ -177,14 +165,8 @@ let private golden =
                 Expect.equal (queue.Position.item<int64>()) 4L "position after the first step"
                 follow "key_weight_after_step2"
                 let second = step (get "im_q2") "im_k2"
-                // Given with nine digits.
-                let bound = if dtype = torch.float64 then 1e-8 else 1e-5
-
-                Expect.isTrue
-                    (Golden.close bound bound ((expected e "step2_value").GetDouble()) (scalar second))
-                    "second step"
-
-                expectRows (expected e "queue_after_step2") dtype (queue.Rows.t ()) "queue"
+                expectValue e dtype ((expected e "step2_value").GetDouble()) second "second step"
+                expectRows e "queue_after_step2" dtype (queue.Rows.t ())
                 Expect.equal (queue.Position.item<int64>()) 8L "position after the second step")
     ]
 

@@ -63,8 +63,7 @@ let private golden =
                         let loss = NtXent.Loss(a, b, temperature)
                         loss.backward ()
                         let expected = e.GetProperty "expected"
-                        let tolerance = e.GetProperty("tolerance").GetProperty(if double then "f64" else "f32")
-                        let bound (name: string) = tolerance.GetProperty(name).GetDouble()
+                        let bound = Golden.bound e double
                         let want = expected.GetProperty("value").GetDouble()
                         let got = doubles loss
 
@@ -72,7 +71,7 @@ let private golden =
                             (Golden.close (bound "rtol") (bound "atol") want got[0])
                             $"{want} against {got[0]}"
 
-                        let gradientBound = if double then 1e-7 else bound "grad_rtol_of_norm"
+                        let gradientBound = Golden.gradientBound e double
 
                         for name, t in [ "A", a; "B", b ] do
                             let summary = expected.GetProperty("grad").GetProperty name

@@ -47,21 +47,13 @@ let private naiveLoss (scores: float[][][]) (codes: float[][][]) temperature =
     ]
     |> List.average
 
-let private tolerance (e: JsonElement) double =
-    let t = e.GetProperty("tolerance").GetProperty(if double then "f64" else "f32")
-    fun (name: string) -> t.GetProperty(name).GetDouble()
-
 /// Inputs as leaves of one precision.
 let private leaf (e: JsonElement) double (name: string) =
     let dtype = if double then torch.float64 else torch.float32
     (Golden.input name e ||> tensor).``to``(dtype).requires_grad_()
 
 let private checkGradients (e: JsonElement) double (leaves: (string * torch.Tensor) list) =
-    let bound =
-        if double then
-            1e-7
-        else
-            tolerance e double "grad_rtol_of_norm"
+    let bound = Golden.gradientBound e double
 
     for name, t in leaves do
         let summary = e.GetProperty("expected").GetProperty("grad").GetProperty name
@@ -96,7 +88,7 @@ let private golden =
                                     yield! Golden.floats row
                             |]
 
-                        let bound = tolerance e double
+                        let bound = Golden.bound e double
 
                         Array.zip expected (doubles codes)
                         |> Array.iteri (fun i (want, got) ->
@@ -128,7 +120,7 @@ let private golden =
                         let codes = SwavLoss.Codes(scores.narrow (0, 0, 2L * images), queued, epsilon, iterations)
                         let loss = SwavLoss.Loss(scores, codes, crops.Length, (p "temperature").GetDouble())
                         loss.backward ()
-                        let bound = tolerance e double
+                        let bound = Golden.bound e double
                         let want = e.GetProperty("expected").GetProperty("value").GetDouble()
                         Golden.agrees "value" (bound "rtol") (bound "atol") want (scalar loss)
                         checkGradients e double crops

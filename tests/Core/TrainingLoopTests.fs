@@ -662,18 +662,54 @@ let private diagnostics =
                     let expected = e.GetProperty("expected").GetProperty("value").GetDouble()
                     use single = torch.tensor(Array.map float32 values).reshape shape
                     use wide = torch.tensor(values).reshape shape
-                    Expect.isTrue (Tests.Support.Golden.close 1e-4 1e-6 expected (Diagnostics.RankMe single)) "float32"
+                    use turned = wide.t().contiguous()
 
-                    Expect.isTrue
-                        (Tests.Support.Golden.close 1e-6 1e-9 expected (Diagnostics.RankMe wide))
-                        "float64, by the Gram matrix"
+                    for rows, double in [ single, false; wide, true; turned, true ] do
+                        let bound = Tests.Support.Golden.bound e double
 
-                    use wideRows = wide.t().contiguous()
-
-                    Expect.isTrue
-                        (Tests.Support.Golden.close 1e-6 1e-9 expected (Diagnostics.RankMe wideRows))
-                        "the other Gram matrix"
+                        Tests.Support.Golden.agrees
+                            $"{rows.dtype}"
+                            (bound "rtol")
+                            (bound "atol")
+                            expected
+                            (Diagnostics.RankMe rows)
                 }
+
+            for e in Tests.Support.Golden.entries "protocols" do
+                let id = Tests.Support.Golden.id e
+
+                if id.StartsWith "rankme_" then
+                    test $"golden {id}" {
+                        let parameters = e.GetProperty "params"
+                        let epsilon = parameters.GetProperty("epsilon").GetDouble()
+                        let shape, values = Tests.Support.Golden.input "Z" e
+                        let width = int shape[1]
+
+                        // Columns of falling size where the entry says so.
+                        let scale j =
+                            if
+                                parameters.GetProperty("column_scale").ValueKind = System.Text.Json.JsonValueKind.Null
+                            then
+                                1.
+                            else
+                                float (j + 1) ** -1.5
+
+                        use scope = torch.NewDisposeScope()
+
+                        let rows = torch.tensor(values |> Array.mapi (fun i x -> x * scale (i % width))).reshape shape
+
+                        for double in [ true; false ] do
+                            let rows = if double then rows else rows.``to`` torch.float32
+                            let bound = Tests.Support.Golden.bound e double
+                            let want = e.GetProperty("expected").GetProperty("value").GetDouble()
+
+                            Tests.Support.Golden.agrees
+                                $"{rows.dtype}"
+                                (bound "rtol")
+                                (bound "atol")
+                                want
+                                (Diagnostics.RankMe(rows, epsilon))
+                    }
 
             test "every kind of collapse has its verdict, and is established by six reports" {
                 let levels = LossLevels(Nullable 5., Nullable 0.)

@@ -16,12 +16,14 @@ let private golden double =
     use scope = torch.NewDisposeScope()
     let e = Golden.entry "models" "dino_vit"
 
-    use model =
+    use plain =
         build
             { VitTiny 32 4 with
                 Width = 48
                 Depth = 2
             }
+
+    use model = new VisionTransformer(resizing PositionResizing.DinoScale plain.Options)
 
     if double then
         model.``to`` torch.float64 |> ignore

@@ -105,9 +105,9 @@ let private naiveBlock (own: string -> float[]) heads causal (tokens: float[][])
 
     output, weights
 
-/// Cubic convolution with a = -3/4 at DINO's scale, borders repeated: weights of the source positions for one output position.
-let private naiveCubic source target i =
-    let at = (float i + 0.5) / ((float target + 0.1) / float source) - 0.5
+/// Cubic convolution with a = -3/4, borders repeated: weights of the source positions for one output position. DINO adds 0.1 to the wanted length.
+let private naiveCubic offset source target i =
+    let at = (float i + 0.5) / ((float target + offset) / float source) - 0.5
     let a = -0.75
 
     let kernel x =
@@ -177,29 +177,61 @@ let private twins =
                 let values = images 1 8 |> _.flatten().narrow(0, 0, 60)
                 let table = doubles values
 
-                for rows, columns in [ 3, 5; 4, 3; 7, 6; 2, 9 ] do
-                    let got = PositionTable.Resize(values.view (1L, 20L, 3L), struct (4, 5), struct (rows, columns))
+                // With DINO's offset an axis that keeps its length is sampled at another scale too.
+                for resizing, offset in [ PositionResizing.Size, 0.; PositionResizing.DinoScale, 0.1 ] do
+                    for rows, columns in [ 3, 5; 4, 3; 7, 6; 2, 9 ] do
+                        let got =
+                            PositionTable.Resize(
+                                values.view (1L, 20L, 3L),
+                                struct (4, 5),
+                                struct (rows, columns),
+                                resizing
+                            )
 
-                    Expect.equal got.shape [| 1L; int64 (rows * columns); int64 width |] "shape"
+                        Expect.equal got.shape [| 1L; int64 (rows * columns); int64 width |] "shape"
 
-                    // An axis that keeps its length is sampled at DINO's scale too.
-                    let want =
-                        [|
-                            for r in 0 .. rows - 1 do
-                                for c in 0 .. columns - 1 do
-                                    for k in 0 .. width - 1 ->
-                                        Seq.sum
-                                            [
-                                                for y, v in naiveCubic 4 rows r do
-                                                    for x, h in naiveCubic 5 columns c ->
-                                                        v * h * table[(y * 5 + x) * width + k]
-                                            ]
-                        |]
+                        let want =
+                            [|
+                                for r in 0 .. rows - 1 do
+                                    for c in 0 .. columns - 1 do
+                                        for k in 0 .. width - 1 ->
+                                            Seq.sum
+                                                [
+                                                    for y, v in naiveCubic offset 4 rows r do
+                                                        for x, h in naiveCubic offset 5 columns c ->
+                                                            v * h * table[(y * 5 + x) * width + k]
+                                                ]
+                            |]
 
-                    Array.iter2
-                        (fun w g -> Expect.isLessThan (abs (w - g)) 1e-10 $"{rows}×{columns}")
-                        want
-                        (doubles got)
+                        Array.iter2
+                            (fun w g -> Expect.isLessThan (abs (w - g)) 1e-10 $"{rows}×{columns}")
+                            want
+                            (doubles got)
+            }
+
+            test "a table that mirrors itself does so at any other size, on any grid" {
+                use scope = torch.NewDisposeScope()
+                let side = 8
+
+                let mirrored (n: int) i =
+                    cos (1.3 * (float i - float (n - 1) / 2.))
+
+                let values =
+                    [|
+                        for r in 0 .. side - 1 do
+                            for c in 0 .. side - 1 -> mirrored side r + 2. * mirrored side c
+                    |]
+
+                let table = (tensor [| 1L; int64 (side * side); 1L |] values)
+
+                for rows, columns in [ 6, 6; 4, 4; 5, 7; 3, 8; 14, 9; 1, 2 ] do
+                    let got =
+                        PositionTable
+                            .Resize(table, struct (side, side), struct (rows, columns))
+                            .view(int64 rows, int64 columns)
+
+                    for axis in [ 0L; 1L ] do
+                        Expect.isLessThan (distance got (got.flip axis)) 1e-12 $"{rows}×{columns}, axis {axis}"
             }
 
             test "sine-cosine positions" {

@@ -26,11 +26,6 @@ type Case =
 
 let private both = [ true, "float64"; false, "float32" ]
 
-let private bound (entry: JsonElement) double (name: string) =
-    entry.GetProperty("tolerance").GetProperty(if double then "f64" else "f32")
-    |> Golden.tryProp name
-    |> Option.map _.GetDouble()
-
 let private case entry double =
     let dtype = if double then torch.float64 else torch.float32
 
@@ -49,20 +44,11 @@ let private case entry double =
 /// A value of `expected`, against a number within the entry's tolerance.
 let agrees (c: Case) (name: string) (want: float) (got: float) =
     let double = c.DType = torch.float64
-    let part name = (bound c.Entry double name).Value
+    let part = Golden.bound c.Entry double
     Expect.isTrue (Golden.close (part "rtol") (part "atol") want got) $"{name}: {want} against {got}"
 
-/// Largest error of a gradient in float64, as a part of its norm; entries whose own value is looser allow as much as that.
-let private tightest = 1e-7
-
 let private gradients (c: Case) =
-    let double = c.DType = torch.float64
-
-    let allowed =
-        if double then
-            max tightest (bound c.Entry double "rtol").Value
-        else
-            (bound c.Entry double "grad_rtol_of_norm").Value
+    let allowed = Golden.gradientBound c.Entry (c.DType = torch.float64)
 
     for p in c.Entry.GetProperty("expected").GetProperty("grad").EnumerateObject() do
         let norm = sqrt (p.Value.GetProperty("sumsq").GetDouble())

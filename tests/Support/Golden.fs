@@ -89,6 +89,14 @@ let rec input (name: string) (e: JsonElement) : int64[] * float[] =
 
     shape, values
 
+/// A bound of an entry's tolerance, `rtol` or `atol`, in float64 or float32.
+let bound (e: JsonElement) double (name: string) =
+    (e |> prop "tolerance" |> prop (if double then "f64" else "f32") |> prop name).GetDouble()
+
+/// Largest error of a gradient as a part of its norm; in float64 the values' own.
+let gradientBound (e: JsonElement) double =
+    bound e double (if double then "rtol" else "grad_rtol_of_norm")
+
 /// Agreement as the files define it: |got - expected| <= atol + rtol * |expected|.
 let close (rtol: float) (atol: float) (expected: float) (got: float) =
     abs (got - expected) <= atol + rtol * abs expected

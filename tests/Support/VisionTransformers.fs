@@ -45,6 +45,26 @@ let images (n: int) (side: int) =
         .sin_()
         .view(int64 n, 3L, int64 side, int64 side)
 
+/// The same transformer with positions interpolated in another way.
+let resizing (way: PositionResizing) (o: VitOptions) =
+    VitOptions(
+        o.ImageSize,
+        o.Patch,
+        o.Width,
+        o.Depth,
+        o.Heads,
+        o.MlpRatio,
+        o.Registers,
+        o.Positions,
+        o.Pool,
+        o.LayerScale,
+        o.DropPath,
+        o.QkvBias,
+        o.NormEpsilon,
+        o.Channels,
+        Resizing = way
+    )
+
 let distance (a: torch.Tensor) (b: torch.Tensor) =
     Expect.equal a.shape b.shape "shape"
     use d = (a - b).abs().max()
