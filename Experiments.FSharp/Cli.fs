@@ -1,6 +1,7 @@
 namespace SslResearch
 
 open System
+open System.Globalization
 open System.IO
 open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
@@ -29,7 +30,7 @@ module Cli =
             raise (UsageError $"--seeds {text}: give numbers of 0 or above, such as 0,1,2 or 0-4.")
 
         let number (s: string) =
-            match Int32.TryParse s with
+            match Int32.TryParse(s, NumberStyles.Integer, CultureInfo.InvariantCulture) with
             | true, n when n >= 0 -> n
             | _ -> fail ()
 
@@ -255,7 +256,10 @@ module Cli =
             [
                 for run in store.Load().Runs do
                     match run.Picture with
-                    | Some picture when run.RunId.StartsWith(only: string) && seed |> Option.forall ((=) run.Seed) ->
+                    | Some picture when
+                        run.RunId.StartsWith(only, StringComparison.Ordinal)
+                        && seed |> Option.forall ((=) run.Seed)
+                        ->
                         run, store.File picture
                     | _ -> ()
             ]
@@ -284,7 +288,7 @@ module Cli =
 
         match
             Recipe.runs recipe
-            |> List.filter (fun run -> run.Id.StartsWith only && not run.Views.IsEmpty)
+            |> List.filter (fun run -> run.Id.StartsWith(only, StringComparison.Ordinal) && not run.Views.IsEmpty)
         with
         | _ when args.Contains ShowArguments.Trained ->
             showTrained recipe only args

@@ -73,7 +73,7 @@ module Execute =
             | None -> all |> List.map _.Id |> Set.ofList
             | Some id ->
                 all
-                |> List.filter _.Id.StartsWith(id)
+                |> List.filter _.Id.StartsWith(id, StringComparison.Ordinal)
                 |> List.collect Run.withNeeds
                 |> List.map _.Id
                 |> Set.ofList
@@ -163,7 +163,7 @@ module Execute =
     let private countStart (folder: string) (run: Run) =
         Directory.CreateDirectory folder |> ignore
         let path = Path.Combine(folder, $"starts-{run.Id}")
-        File.AppendAllText(path, DateTime.UtcNow.ToString "yyyy-MM-dd'T'HH:mm:ss'Z'" + "\n")
+        File.AppendAllText(path, StoredRun.time DateTime.UtcNow + "\n")
         File.ReadLines path |> Seq.length
 
     /// Trains a run, or takes it from its last checkpoint: at once where that is its end.

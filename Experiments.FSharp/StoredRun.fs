@@ -110,7 +110,8 @@ module StoredRun =
     /// Version of the line's form.
     let schema = 1
 
-    let private time (t: DateTime) =
+    /// A moment as ISO 8601 writes it, to the second, in UTC.
+    let internal time (t: DateTime) =
         t.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture)
 
     let toJson (run: StoredRun) =

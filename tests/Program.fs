@@ -49,4 +49,5 @@ let main argv =
         | ("memory" | "memory-of") :: _ -> Tests.Campaigns.Memory.main rest
         | _ -> Tests.Campaigns.Fuzz.main rest
     | "stop-at" :: rest -> Tests.Support.StopAt.child rest
+    | "culture" :: rest -> Tests.Framework.CultureLaws.child rest
     | _ -> test argv
