@@ -1,6 +1,7 @@
 namespace SslResearch
 
 open System
+open System.Globalization
 open System.IO
 open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
@@ -66,7 +67,7 @@ module Cli =
             raise (UsageError $"--seeds {text}: give numbers of 0 or above, such as 0,1,2 or 0-4.")
 
         let number (s: string) =
-            match Int32.TryParse s with
+            match Int32.TryParse(s, NumberStyles.Integer, CultureInfo.InvariantCulture) with
             | true, n when n >= 0 -> n
             | _ -> fail ()
 

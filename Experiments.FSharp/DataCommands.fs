@@ -1,6 +1,7 @@
 namespace SslResearch
 
 open System
+open System.Globalization
 open Argu
 open SslResearch.Core.Data
 open SslResearch.Core.Runtime
@@ -50,7 +51,7 @@ module internal DataCommands =
             raise (UsageError $"--resize {text}: give a size such as 32, or 32x48 (height x width).")
 
         let size (all: string) (s: string) =
-            match Int32.TryParse s with
+            match Int32.TryParse(s, NumberStyles.Integer, CultureInfo.InvariantCulture) with
             | true, n when n > 0 -> n
             | _ -> fail all
 

@@ -165,13 +165,7 @@ module Execute =
     let private countStart (folder: string) (run: Run) =
         Directory.CreateDirectory folder |> ignore
         let path = Path.Combine(folder, $"starts-{run.Id}")
-
-        File.AppendAllText(
-            path,
-            DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", Globalization.CultureInfo.InvariantCulture)
-            + "\n"
-        )
-
+        File.AppendAllText(path, StoredRun.time DateTime.UtcNow + "\n")
         File.ReadLines path |> Seq.length
 
     /// Trains a run, or takes it from its last checkpoint: at once where that is its end.

@@ -308,7 +308,7 @@ module Run =
 
                 []
             with :? ArgumentException as error ->
-                let parameter = error.Message.LastIndexOf " (Parameter"
+                let parameter = error.Message.LastIndexOf(" (Parameter", StringComparison.Ordinal)
 
                 let text =
                     if parameter < 0 then

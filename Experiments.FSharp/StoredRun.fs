@@ -141,7 +141,8 @@ module StoredRun =
     /// Scored by every protocol that it was to be scored by.
     let isComplete (run: StoredRun) = run.Failures.IsEmpty
 
-    let private time (t: DateTime) =
+    /// A moment as ISO 8601 writes it, to the second, in UTC.
+    let internal time (t: DateTime) =
         t.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture)
 
     let toJson (run: StoredRun) =

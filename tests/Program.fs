@@ -46,6 +46,8 @@ let main argv =
 
         match rest with
         | "stops" :: _ -> Tests.Campaigns.Stops.main rest
+        | ("memory" | "memory-of") :: _ -> Tests.Campaigns.Memory.main rest
         | _ -> Tests.Campaigns.Fuzz.main rest
     | "stop-at" :: rest -> Tests.Support.StopAt.child rest
+    | "culture" :: rest -> Tests.Framework.CultureLaws.child rest
     | _ -> test argv

@@ -16,6 +16,9 @@ internal sealed class RunLog : IDisposable
     public const string TimingName = "timing.jsonl";
     public const string EventsName = "events";
 
+    /// <summary>Every line is written at once, so that what a full disk refuses is not tried again when the file is closed.</summary>
+    private const int Unbuffered = 0;
+
     private readonly FileStream metrics;
     private readonly FileStream timing;
     private readonly SummaryWriter events;
@@ -25,27 +28,24 @@ internal sealed class RunLog : IDisposable
     public RunLog(string folder, IEnumerable<ReportPoint> history)
     {
         var path = Path.Combine(folder, MetricsName);
-        var temporary = path + ".tmp";
-        using (var stream = new FileStream(temporary, FileMode.Create))
+        Rewrite(path, history);
+        metrics = Lines(path);
+        try
         {
-            foreach (var point in history)
-            {
-                stream.Write(Line(point));
-            }
-
-            stream.Flush(flushToDisk: true);
+            timing = Lines(Path.Combine(folder, TimingName));
+            events = torch.utils.tensorboard.SummaryWriter(Path.Combine(folder, EventsName));
         }
-
-        File.Move(temporary, path, overwrite: true);
-        metrics = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read);
-        timing = new FileStream(Path.Combine(folder, TimingName), FileMode.Append, FileAccess.Write, FileShare.Read);
-        events = torch.utils.tensorboard.SummaryWriter(Path.Combine(folder, EventsName));
+        catch
+        {
+            timing?.Dispose();
+            metrics.Dispose();
+            throw;
+        }
     }
 
     public void Report(in ReportPoint point, StepReport report, double seconds)
     {
         metrics.Write(Line(point));
-        metrics.Flush();
         var step = point.Step;
         Timing(json =>
         {
@@ -83,6 +83,54 @@ internal sealed class RunLog : IDisposable
     {
         metrics.Dispose();
         timing.Dispose();
+    }
+
+    private static void Rewrite(string path, IEnumerable<ReportPoint> history)
+    {
+        var temporary = path + ".tmp";
+        try
+        {
+            using (var stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, Unbuffered))
+            {
+                stream.Write([.. history.SelectMany(Line)]);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(temporary, path, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+    }
+
+    /// <summary>A file that takes whole lines at its end; half a line, which a kill or a full disk left there, is cut off.</summary>
+    private static FileStream Lines(string path)
+    {
+        var stream = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read, Unbuffered);
+        try
+        {
+            var end = stream.Length;
+            while (end > 0 && ByteAt(stream, end - 1) != '\n')
+            {
+                end--;
+            }
+
+            stream.SetLength(end);
+            stream.Position = end;
+            return stream;
+        }
+        catch
+        {
+            stream.Dispose();
+            throw;
+        }
+    }
+
+    private static int ByteAt(FileStream stream, long position)
+    {
+        stream.Position = position;
+        return stream.ReadByte();
     }
 
     /// <summary>One line of metrics.jsonl; numbers in their shortest exact form, null where not finite.</summary>
@@ -127,9 +175,5 @@ internal sealed class RunLog : IDisposable
         return buffer.WrittenSpan.ToArray();
     }
 
-    private void Timing(Action<Utf8JsonWriter> fields)
-    {
-        timing.Write(Json(fields));
-        timing.Flush();
-    }
+    private void Timing(Action<Utf8JsonWriter> fields) => timing.Write(Json(fields));
 }

@@ -34,9 +34,8 @@ public static class Trainer
     /// <param name="options">Everything else.</param>
     /// <param name="progress">Told at each report and otherwise about twice a second, from the calling thread if it is a plain object.</param>
     /// <param name="stop">Saves a checkpoint and returns <see cref="TrainEnd.Interrupted"/> before the next step.</param>
-    /// <exception cref="TrainException">Options that cannot work, or a folder of another run.</exception>
+    /// <exception cref="TrainException">Options that cannot work, a folder of another run, or one that cannot be written.</exception>
     /// <exception cref="TorchRuntimeException">The device cannot be used.</exception>
-    /// <exception cref="SafetensorsException">A checkpoint cannot be written.</exception>
     public static TrainOutcome Train<TViews>(
         ISslMethod<TViews> method,
         ImageStore data,
@@ -55,7 +54,7 @@ public static class Trainer
         {
             return Trained(method, data, augmenter, options, progress, stop);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or SafetensorsException { InnerException: IOException or UnauthorizedAccessException })
         {
             throw new TrainException(
                 $"The folder {options.Folder}, which takes checkpoints and metrics, cannot be used: {e.Message} Free space or mend its permissions; the same command then goes on from the last checkpoint.", e);
@@ -86,7 +85,10 @@ public static class Trainer
         var levels = method.Levels(options.BatchSize);
         if (state.Step < total)
         {
-            using var loop = new Loop<TViews>(method, data, augmenter, options, device, state, total, levels, progress, notes);
+            using var log = new RunLog(options.Folder, state.History);
+            using var loader = new Loader<TViews>(
+                data, augmenter, new LoaderOptions(options.BatchSize, options.Seed, options.Workers, Prefetch, DropLast: true), device, state.Step);
+            using var loop = new Loop<TViews>(method, options, device, state, loader, log, total, levels, progress, notes);
             var end = loop.Run(stop);
             return Outcome(state, options, levels, end, total, notes);
         }
@@ -173,11 +175,11 @@ public static class Trainer
     /// <summary>One start of the loop, from the state's step to the end or a stop.</summary>
     private sealed class Loop<TViews>(
         ISslMethod<TViews> method,
-        ImageStore data,
-        IAugmenter<TViews> augmenter,
         TrainOptions options,
         torch.Device device,
         TrainState<TViews> state,
+        Loader<TViews> loader,
+        RunLog log,
         long total,
         LossLevels? levels,
         IProgress<StepReport>? progress,
@@ -190,10 +192,6 @@ public static class Trainer
         private static readonly TimeSpan ProgressEvery = TimeSpan.FromSeconds(0.5);
 
         private readonly RateSchedule schedule = new(options.PeakRate, options.WarmupFraction, options.FinalRate, total);
-        private readonly Loader<TViews> loader = new(
-            data, augmenter, new LoaderOptions(options.BatchSize, options.Seed, options.Workers, Prefetch, DropLast: true), device, state.Step);
-
-        private readonly RunLog log = new(options.Folder, state.History);
         private readonly torch.Tensor losses = torch.zeros(device.type == DeviceType.CPU ? 1 : Window, torch.float32, device).DetachFromDisposeScope();
         private readonly double[] momenta = new double[state.Teachers.Count];
         private readonly Stopwatch clock = new();
@@ -235,12 +233,7 @@ public static class Trainer
             return TrainEnd.Finished;
         }
 
-        public void Dispose()
-        {
-            loader.Dispose();
-            log.Dispose();
-            losses.Dispose();
-        }
+        public void Dispose() => losses.Dispose();
 
         private TrainEnd? DoStep()
         {
