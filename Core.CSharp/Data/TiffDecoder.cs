@@ -6,7 +6,7 @@ namespace SslResearch.Core.Data;
 
 /// <summary>
 /// The first page of a TIFF file (revision 6.0, not BigTIFF): grey and palette of 1 to 8 bits, grey and RGB of 8 or 16, JPEG's YCbCr; in strips or tiles,
-/// with the compressions of LibTiff.NET. Of 16 bits the upper eight are kept. Transparency is dropped; colours that were stored multiplied by it are
+/// plain, LZW, PackBits, Deflate or JPEG. Of 16 bits the upper eight are kept. Transparency is dropped; colours that were stored multiplied by it are
 /// divided first, as Pillow does. Everything else is refused with its name.
 /// </summary>
 internal sealed class TiffDecoder : IDisposable
@@ -162,7 +162,7 @@ internal sealed class TiffDecoder : IDisposable
         stream.Dispose();
     }
 
-    /// <summary>Whether the first directory and the values it points to lie within the file: the library believes their sizes.</summary>
+    /// <summary>Whether the first directory and the values it points to can lie within the file: the library believes their sizes.</summary>
     private static string? DirectoryProblem(ReadOnlySpan<byte> file)
     {
         const int entryBytes = 12, inPlace = 4;
@@ -181,6 +181,8 @@ internal sealed class TiffDecoder : IDisposable
             return "truncated image";
         }
 
+        // Width and height of the image, rows of a strip, width and height of a tile: the library makes tables as long as their number.
+        long width = 1, height = 1, rows = uint.MaxValue, tileWidth = 0, tileHeight = 0;
         for (var i = 0; i < count; i++)
         {
             var entry = file.Slice((int)start + 2 + (i * entryBytes), entryBytes);
@@ -196,15 +198,41 @@ internal sealed class TiffDecoder : IDisposable
             {
                 return "truncated image";
             }
+
+            long value = Short(entry[2..]) == 3 ? Short(entry[8..]) : Long(entry[8..]);
+            switch ((TiffTag)Short(entry))
+            {
+                case TiffTag.IMAGEWIDTH:
+                    width = value;
+                    break;
+                case TiffTag.IMAGELENGTH:
+                    height = value;
+                    break;
+                case TiffTag.ROWSPERSTRIP:
+                    rows = value;
+                    break;
+                case TiffTag.TILEWIDTH:
+                    tileWidth = value;
+                    break;
+                case TiffTag.TILELENGTH:
+                    tileHeight = value;
+                    break;
+                default:
+                    break;
+            }
         }
 
-        return null;
+        var pieces = tileWidth > 0 && tileHeight > 0
+            ? ((width + tileWidth - 1) / tileWidth) * ((height + tileHeight - 1) / tileHeight)
+            : (height + Math.Max(1, rows) - 1) / Math.Max(1, rows);
+        return pieces > file.Length ? "damaged image (more strips or tiles than bytes)" : null;
     }
 
     private string? Unread(Compression compression)
     {
         var format = Field(TiffTag.SAMPLEFORMAT, (int)SampleFormat.UINT);
-        if (!tiff.IsCodecConfigured(compression))
+        // The library's CCITT decoder goes on for ever on some damaged data.
+        if (compression is not (Compression.NONE or Compression.LZW or Compression.PACKBITS or Compression.DEFLATE or Compression.ADOBE_DEFLATE or Compression.JPEG))
         {
             return $"TIFF compression {compression} is not read";
         }

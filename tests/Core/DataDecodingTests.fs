@@ -792,6 +792,9 @@ let tests =
                 for words, file in
                     [
                         "SEPARATED", tiffOf Compression.LZW Photometric.SEPARATED 8 4 false [] (withAlpha 0uy)
+                        "CCITT",
+                        tiffOf Compression.CCITTFAX4 Photometric.MINISBLACK 1 1 false [] (fun _ ->
+                            Array.create (width / 8) 0x5Auy)
                         "IEEEFP",
                         tiffOf
                             Compression.NONE
