@@ -7,7 +7,11 @@ module private Usage =
     let results = "folder of stored results (default: results)."
     let data = "data root (default: SSLR_DATA, then a folder in the user's cache)."
     let torchLib = "folder of another libtorch (an existing PyTorch's torch/lib)."
-    let split = "the split that a source without train/ and test/ becomes."
+
+    let split =
+        "the split that a source without train/ and test/ (or val/) becomes, or the missing one that it adds."
+
+    let replace = "replace what is there under that name: the split of --split, or else the whole dataset."
 
     let ignoreOrientation =
         "leave images as they are stored instead of turning them as their orientation tag says."
@@ -103,6 +107,7 @@ type ImportArguments =
     | [<Unique>] Frames of n: int
     | [<Unique>] Frame_Stride of n: int
     | Skip_Corrupt
+    | Replace
     | Ignore_Orientation
     | [<Unique>] Sha256 of digits: string
     | [<Unique>] Data of dir: string
@@ -116,6 +121,7 @@ type ImportArguments =
             | Channels _ -> Usage.channels
             | Frames _ -> "clips of so many frames, from folders that each hold the frames of one film."
             | Frame_Stride _ -> "keep every n-th frame of a film (default: 1)."
+            | Replace -> Usage.replace
             | Skip_Corrupt -> "leave out images that cannot be decoded, and clips with such frames, instead of failing."
             | Ignore_Orientation -> Usage.ignoreOrientation
             | Sha256 _ -> "expected SHA-256 of the source file."
@@ -129,6 +135,7 @@ type FetchArguments =
     | [<Unique>] Resize of size: string
     | [<Unique>] Channels of n: int
     | Skip_Corrupt
+    | Replace
     | Ignore_Orientation
     | [<Unique>] Data of dir: string
 
@@ -141,11 +148,12 @@ type FetchArguments =
             | Split _ -> Usage.split
             | Resize _ -> Usage.resize
             | Channels _ -> Usage.channels
+            | Replace -> Usage.replace
             | Skip_Corrupt -> "leave out images that cannot be decoded instead of failing."
             | Ignore_Orientation -> Usage.ignoreOrientation
             | Data _ -> Usage.data
 
-type InspectArguments =
+type VerifyArguments =
     | [<MainCommand; Unique>] Name of name: string
     | [<Unique>] Data of dir: string
 
@@ -155,11 +163,23 @@ type InspectArguments =
             | Name _ -> "only this dataset."
             | Data _ -> Usage.data
 
+type InfoArguments =
+    | [<MainCommand; Unique>] Name of name: string
+    | Stats
+    | [<Unique>] Data of dir: string
+
+    interface IArgParserTemplate with
+        member a.Usage =
+            match a with
+            | Name _ -> "only this dataset."
+            | Stats -> "mean and deviation of each channel, for values scaled to 0 … 1."
+            | Data _ -> Usage.data
+
 type DataArguments =
     | [<CliPrefix(CliPrefix.None)>] Import of ParseResults<ImportArguments>
     | [<CliPrefix(CliPrefix.None)>] Fetch of ParseResults<FetchArguments>
-    | [<CliPrefix(CliPrefix.None)>] Info of ParseResults<InspectArguments>
-    | [<CliPrefix(CliPrefix.None)>] Verify of ParseResults<InspectArguments>
+    | [<CliPrefix(CliPrefix.None)>] Info of ParseResults<InfoArguments>
+    | [<CliPrefix(CliPrefix.None)>] Verify of ParseResults<VerifyArguments>
 
     interface IArgParserTemplate with
         member a.Usage =

@@ -24,6 +24,9 @@ type IAugmentation<'Views when 'Views: not struct and 'Views :> IViews> =
 type ITrainsOn =
     abstract Data: Data
 
+    /// The augmentation that makes the views: another one, or this.
+    abstract Inner: obj
+
 /// An augmentation that hides or names patches, squares of this side in pixels.
 type IPatched =
     abstract Patch: int

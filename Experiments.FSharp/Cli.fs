@@ -379,7 +379,7 @@ module Cli =
 
             let seed = args.GetResult(ShowArguments.Seed, 0) |> atLeast 0 "--seed"
             let path = args.GetResult(ShowArguments.Out, recipe.Name + ".png")
-            let normalisation = Data.normalisation run.Setting.Data
+            let normalisation = Data.normalisation data.Train run.Setting.Data
 
             let views =
                 [|

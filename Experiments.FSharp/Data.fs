@@ -1,7 +1,19 @@
 namespace SslResearch
 
+open SslResearch.Core.Data
+
 /// Constants of the last step of every view, per channel, for values scaled to 0 … 1: (x - mean) / std.
 type Normalisation = { Mean: float list; Std: float list }
+
+/// Constants that have a name.
+[<RequireQualifiedAccess>]
+module Normalisation =
+    /// Those of ImageNet, which many published encoders were trained with.
+    let imageNet =
+        {
+            Mean = [ 0.485; 0.456; 0.406 ]
+            Std = [ 0.229; 0.224; 0.225 ]
+        }
 
 /// The procedural dataset in motion: the object of an image moves, turns and bounces, and something passes in front of it at times.
 type ShapesInMotionData =
@@ -26,7 +38,7 @@ type ShapesData =
         Seed: uint64
     }
 
-/// A dataset that was brought in by `sslr data import NAME SOURCE`.
+/// A dataset that was brought in by `sslr data import NAME SOURCE`, with stated constants.
 type ImportedData =
     {
         Name: string
@@ -44,22 +56,23 @@ type Data =
     | Cifar100
     /// Images, or clips where it was imported with --frames.
     | Imported of ImportedData
+    /// The same with the mean and deviation of its own training split.
+    | OwnStatistics of name: string
     /// A dataset whose test split is left alone: this part of the training split, drawn once and for all, stands in for it.
     /// For choosing settings.
     | HeldOut of data: Data * part: float
 
 [<RequireQualifiedAccess>]
 module Data =
-    /// An imported dataset with ImageNet's constants.
-    let imported name =
+    /// An imported dataset with the mean and deviation of its own training split.
+    let imported name = OwnStatistics name
+
+    /// An imported dataset with stated constants, such as `Normalisation.imageNet`.
+    let importedWith normalisation name =
         Imported
             {
                 Name = name
-                Normalisation =
-                    {
-                        Mean = [ 0.485; 0.456; 0.406 ]
-                        Std = [ 0.229; 0.224; 0.225 ]
-                    }
+                Normalisation = normalisation
             }
 
     /// The name in the data root, and in tables.
@@ -71,6 +84,7 @@ module Data =
         | Cifar10 -> "cifar10"
         | Cifar100 -> "cifar100"
         | Imported o -> o.Name
+        | OwnStatistics name -> name
 
     /// In words.
     let rec describe data =
@@ -83,29 +97,44 @@ module Data =
         | Cifar10 -> "CIFAR-10"
         | Cifar100 -> "CIFAR-100"
         | Imported o -> o.Name
+        | OwnStatistics name -> name
 
-    /// Means and deviations of the training split.
-    let rec normalisation data =
+    /// Means and deviations where the value says so without a look at the disk.
+    let rec constants data : Normalisation option =
         match data with
-        | HeldOut(data, _) -> normalisation data
+        | HeldOut(data, _) -> constants data
         // The same objects on the same backgrounds: an encoder that learned from the clips is scored on still images as it saw the frames.
         | Shapes _
         | ShapesInMotion _ ->
-            {
-                Mean = [ 0.552; 0.518; 0.500 ]
-                Std = [ 0.253; 0.238; 0.242 ]
-            }
+            Some
+                {
+                    Mean = [ 0.552; 0.518; 0.500 ]
+                    Std = [ 0.253; 0.238; 0.242 ]
+                }
         | Cifar10 ->
-            {
-                Mean = [ 0.4914; 0.4822; 0.4465 ]
-                Std = [ 0.2470; 0.2435; 0.2616 ]
-            }
+            Some
+                {
+                    Mean = [ 0.4914; 0.4822; 0.4465 ]
+                    Std = [ 0.2470; 0.2435; 0.2616 ]
+                }
         | Cifar100 ->
+            Some
+                {
+                    Mean = [ 0.5071; 0.4865; 0.4409 ]
+                    Std = [ 0.2673; 0.2564; 0.2762 ]
+                }
+        | Imported o -> Some o.Normalisation
+        | OwnStatistics _ -> None
+
+    /// Means and deviations, from the whole training split of the store's dataset where the value does not say them.
+    let normalisation (train: ImageStore) data : Normalisation =
+        match constants data with
+        | Some stated -> stated
+        | None ->
             {
-                Mean = [ 0.5071; 0.4865; 0.4409 ]
-                Std = [ 0.2673; 0.2564; 0.2762 ]
+                Mean = List.ofSeq train.Statistics.Mean
+                Std = List.ofSeq train.Statistics.Deviation
             }
-        | Imported o -> o.Normalisation
 
     /// Images that stand in for the test split.
     let heldOutCount (images: int) (part: float) =
@@ -119,7 +148,8 @@ module Data =
         | ShapesInMotion s -> Some s.Train
         | Cifar10
         | Cifar100 -> Some 50_000
-        | Imported _ -> None
+        | Imported _
+        | OwnStatistics _ -> None
 
     /// Side of the images in pixels, of a clip's frames, where the value says so without a look at the disk.
     let rec side data =
@@ -129,7 +159,8 @@ module Data =
         | ShapesInMotion s -> Some s.Size
         | Cifar10
         | Cifar100 -> Some 32
-        | Imported _ -> None
+        | Imported _
+        | OwnStatistics _ -> None
 
     /// Height and width of what is stored, a whole clip where it holds clips, where the value says so without a look at the disk.
     let rec stored data =
@@ -146,7 +177,8 @@ module Data =
         | ShapesInMotion _ -> true
         | Cifar10
         | Cifar100
-        | Imported _ -> false
+        | Imported _
+        | OwnStatistics _ -> false
 
     /// Clips for sure. What was imported tells only on the disk.
     let rec isClips data =
@@ -154,6 +186,17 @@ module Data =
         | HeldOut(data, _) -> isClips data
         | ShapesInMotion _ -> true
         | _ -> false
+
+    /// The names that `sslr data import` takes.
+    let private nameProblems (name: string) =
+        let known c =
+            System.Char.IsAsciiLetterOrDigit c || c = '-' || c = '_' || c = '.'
+
+        Problem.unless
+            (name <> "" && name[0] <> '.' && name |> Seq.forall known)
+            "Name"
+            $"the dataset name '{name}'"
+            "Use letters, digits, -, _ and ., without a . in front"
 
     let rec problems data =
         match data with
@@ -187,16 +230,10 @@ module Data =
             ]
         | Cifar10
         | Cifar100 -> []
+        | OwnStatistics name -> nameProblems name
         | Imported o ->
             [
-                yield!
-                    Problem.unless
-                        (o.Name <> ""
-                         && o.Name
-                            |> Seq.forall (fun c -> System.Char.IsLetterOrDigit c || c = '-' || c = '_'))
-                        "Name"
-                        $"the dataset name '{o.Name}'"
-                        "Use letters, digits, - and _"
+                yield! nameProblems o.Name
 
                 yield!
                     Problem.unless

@@ -23,10 +23,28 @@ module internal DataCommands =
                         say $"  {r.Stage}: {r.Done}{total}")
         }
 
+    let private list (numbers: float seq) =
+        numbers
+        |> Seq.map (fun x -> x.ToString("F4", CultureInfo.InvariantCulture))
+        |> String.concat " "
+
+    /// What an experiment is tested on.
+    let private tellTest (root: string) (name: string) =
+        match Option.ofObj (DatasetCatalogue.TestSplit(root, name)) with
+        | Some "test" -> ()
+        | Some other -> say $"{name}: no test split; {other} serves as one."
+        | None ->
+            say
+                $"{name}: no test split. Add one (sslr data import {name} SOURCE --split test), or hold out a part of the training split in the recipe: HeldOut(Data.imported \"{name}\", 0.1)."
+
     /// With what the packs hold: images, or clips.
-    let private imported (cut: ClipCut option) (outcome: ImportOutcome) =
+    let private imported (root: string) (cut: ClipCut option) (outcome: ImportOutcome) =
         for path in outcome.Skipped do
             complain $"left out: {path}"
+
+        if outcome.LeftOut.Count > 0 then
+            let reasons = outcome.LeftOut |> Seq.map string |> String.concat ", "
+            complain $"left out: {reasons}"
 
         for split in outcome.Splits do
             let content =
@@ -34,8 +52,16 @@ module internal DataCommands =
                 | Some cut -> $"clips of {cut.Frames} frames of {FrameStrip.Frame split.Shape}"
                 | None -> $"images of {split.Shape}"
 
+            let labels =
+                match (DatasetCatalogue.Info(root, outcome.Name, split.Split)).ClassNames.Count with
+                | 0 -> "no labels"
+                | 1 -> "1 class"
+                | n -> $"{n} classes"
+
             say
-                $"{outcome.Name}/{split.Split}: {split.Count} {content}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
+                $"{outcome.Name}/{split.Split}: {split.Count} {content}, {labels}, fingerprint {split.Fingerprint.Substring(0, 12)}, {split.Path}"
+
+        tellTest root outcome.Name
 
         if outcome.Skipped.Count > 0 then
             let what =
@@ -77,38 +103,70 @@ module internal DataCommands =
         | None, Some _ -> raise (UsageError "--frame-stride belongs to --frames: say how many frames a clip has.")
         | Some frames, stride -> Some(ClipCut(frames, defaultArg stride 1))
 
-    let run (args: ParseResults<DataArguments>) =
-        let inspect (args: ParseResults<InspectArguments>) (look: string -> string -> string -> DatasetInfo) =
-            let root = dataRoot (args.TryGetResult InspectArguments.Data)
+    /// Shows every split of one dataset or of all; a damaged one does not keep the others back.
+    let private inspect
+        (dataDir: string option)
+        (name: string option)
+        (look: string -> string -> string -> DatasetInfo)
+        stats
+        =
+        let root = dataRoot dataDir
+        let mutable broken = 0
 
-            let names =
-                match args.TryGetResult InspectArguments.Name with
-                | Some name -> [ name ]
-                | None -> DatasetCatalogue.List root |> Seq.toList
+        let guarded work =
+            try
+                work ()
+            with :? DataException as e ->
+                broken <- broken + 1
+                complain e.Message
 
-            say $"data root: {root}"
+        let show name split =
+            let info = look root name split
 
-            if names.IsEmpty then
-                say "no datasets"
+            let labels =
+                if info.ClassNames.Count = 0 then
+                    "no labels"
+                else
+                    let perClass = info.PerClass |> Seq.map string |> Seq.truncate 10 |> String.concat " "
+                    let more = if info.PerClass.Count > 10 then " …" else ""
+                    $"{info.ClassNames.Count} classes ({perClass}{more})"
 
-            for name in names do
+            say
+                $"{info.Name}/{info.Split}: {info.Count} images of {info.Shape}, {labels}, fingerprint {info.Fingerprint}"
+
+            if stats then
+                let s = DatasetCatalogue.Statistics(root, name, split)
+                say $"  mean {list s.Mean}, deviation {list s.Deviation}"
+
+        let names =
+            match name with
+            | Some name -> [ name ]
+            | None -> DatasetCatalogue.List root |> Seq.toList
+
+        say $"data root: {root}"
+
+        if names.IsEmpty then
+            say "no datasets"
+
+        for name in names do
+            guarded (fun () ->
                 match DatasetCatalogue.Splits(root, name) |> Seq.toList with
                 | [] -> DatasetCatalogue.Open(root, name, "train").Dispose()
                 | splits ->
                     for split in splits do
-                        let info = look root name split
-                        let classes = info.PerClass |> Seq.map string |> Seq.truncate 10 |> String.concat " "
-                        let more = if info.PerClass.Count > 10 then " …" else ""
+                        guarded (fun () -> show name split)
 
-                        say
-                            $"{info.Name}/{info.Split}: {info.Count} images of {info.Shape}, {info.ClassNames.Count} classes ({classes}{more}), fingerprint {info.Fingerprint}"
+                    if not (DatasetCatalogue.IsRendered name) then
+                        tellTest root name)
 
-            ExitCode.Success
+        if broken = 0 then ExitCode.Success else ExitCode.Failure
 
+    let run (args: ParseResults<DataArguments>) =
         match args.GetSubCommand() with
         | DataArguments.Import args ->
             let name, source = args.GetResult ImportArguments.Source
             let cut = clipCut args
+            let root = dataRoot (args.TryGetResult ImportArguments.Data)
 
             let options =
                 ImportOptions(
@@ -118,19 +176,13 @@ module internal DataCommands =
                     args.Contains ImportArguments.Skip_Corrupt,
                     args.TryGetResult ImportArguments.Sha256 |> Option.toObj,
                     Clips = Option.toObj cut,
+                    Replace = args.Contains ImportArguments.Replace,
                     IgnoreOrientation = args.Contains ImportArguments.Ignore_Orientation
                 )
 
             withSignals (fun stop ->
-                Importers.Import(
-                    name,
-                    source,
-                    dataRoot (args.TryGetResult ImportArguments.Data),
-                    options,
-                    importProgress (),
-                    stop
-                )
-                |> imported cut)
+                Importers.Import(name, source, root, options, importProgress (), stop)
+                |> imported root cut)
 
             ExitCode.Success
         | DataArguments.Fetch args ->
@@ -145,6 +197,7 @@ module internal DataCommands =
                     args.TryGetResult FetchArguments.Channels |> Option.toNullable,
                     args.Contains FetchArguments.Skip_Corrupt,
                     null,
+                    Replace = args.Contains FetchArguments.Replace,
                     IgnoreOrientation = args.Contains FetchArguments.Ignore_Orientation
                 )
 
@@ -161,11 +214,24 @@ module internal DataCommands =
                         | _ -> raise (UsageError $"--url {url}: give an http or https address.")
                     | _ -> raise (UsageError "--url and --sha256 belong together.")
 
-                fetching.GetAwaiter().GetResult() |> imported None)
+                fetching.GetAwaiter().GetResult() |> imported root None)
 
             ExitCode.Success
-        | DataArguments.Info args -> inspect args (fun root name split -> DatasetCatalogue.Info(root, name, split))
+        | DataArguments.Info args ->
+            inspect
+                (args.TryGetResult InfoArguments.Data)
+                (args.TryGetResult InfoArguments.Name)
+                (fun root name split -> DatasetCatalogue.Info(root, name, split))
+                (args.Contains InfoArguments.Stats)
         | DataArguments.Verify args ->
-            let code = inspect args (fun root name split -> DatasetCatalogue.Verify(root, name, split))
-            say "verified"
+            let code =
+                inspect
+                    (args.TryGetResult VerifyArguments.Data)
+                    (args.TryGetResult VerifyArguments.Name)
+                    (fun root name split -> DatasetCatalogue.Verify(root, name, split))
+                    false
+
+            if code = ExitCode.Success then
+                say "verified"
+
             code

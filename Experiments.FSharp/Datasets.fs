@@ -37,7 +37,18 @@ module Datasets =
         | ShapesInMotion s ->
             let count = if name = "train" then s.Train else s.Test
             ShapesClips.Open(ShapesClipsOptions(count, s.Size, s.Frames, s.Seed, name), dataRoot)
-        | other -> DatasetCatalogue.Open(dataRoot, Data.name other, name)
+        | other ->
+            let dataset = Data.name other
+
+            let split =
+                if name = "test" then
+                    DatasetCatalogue.TestSplit(dataRoot, dataset)
+                    |> Option.ofObj
+                    |> Option.defaultValue name
+                else
+                    name
+
+            DatasetCatalogue.Open(dataRoot, dataset, split)
 
     /// Opens both splits; Shapes are rendered into the data root the first time.
     let openSplits (dataRoot: string) (data: Data) : OpenData =
@@ -77,14 +88,20 @@ module Datasets =
         try
             use splits = openSplits dataRoot data
             let channels = splits.Train.Shape.Channels
-            let given = (Data.normalisation data).Mean.Length
+            let n = Data.normalisation splits.Train data
 
             [
-                if given <> channels then
+                if n.Mean.Length <> channels then
                     Problem.make
                         where
-                        $"the normalisation has {given} channels, the images have {channels}"
-                        "Give one mean and one deviation for every channel"
+                        $"the normalisation has {n.Mean.Length} channels, the images have {channels}"
+                        "Give one mean and one deviation for every channel, or use Data.imported"
+
+                if (Data.constants data).IsNone && List.contains 0. n.Std then
+                    Problem.make
+                        where
+                        $"channel {List.findIndex ((=) 0.) n.Std} has the same value everywhere, so that it cannot be divided by its deviation"
+                        "State constants: Data.importedWith"
 
                 if splits.Train.Shape <> splits.Test.Shape then
                     Problem.make
@@ -95,7 +112,9 @@ module Datasets =
                 yield! look splits
             ]
         with :? DataException as e ->
-            [ Problem.make where (e.Message.TrimEnd '.') "The command above brings it in" ]
+            [ Problem.make where (e.Message.TrimEnd '.') "Then check again" ]
+
+    let private isUnlabelled (store: ImageStore) = store.Labels.IndexOfAnyExcept -1 < 0
 
     /// What only a look at the data root can tell: missing datasets, and sizes of imported ones.
     let problems (dataRoot: string) (runs: Run list) : Problem list =
@@ -116,6 +135,17 @@ module Datasets =
                             "Make the batch smaller"
             ]
 
+        let labels (splits: OpenData) (run: Run) =
+            if isUnlabelled splits.Train then
+                [
+                    Problem.make
+                        $"{run.Title}: Method"
+                        $"learns from labels, and '{splits.Train.Name}' has none"
+                        "Train it on a labelled dataset, or choose a self-supervised method"
+                ]
+            else
+                []
+
         [
             for data, users in runs |> List.groupBy _.Setting.Data do
                 if not (Data.isRendered data) then
@@ -124,16 +154,27 @@ module Datasets =
                             [
                                 yield! batches (users |> List.filter (fun run -> run.TrainData = data)) splits
 
+                                let name = Data.name data
+                                let unlabelled = [ splits.Train; splits.Test ] |> List.exists isUnlabelled
                                 let classes = splits.Train.ClassNames.Count
 
-                                if classes < 2 then
+                                if not unlabelled && classes < 2 then
                                     Problem.make
                                         $"{users.Head.Title}: Setting.Protocols"
                                         $"they score classes, and '{Data.name data}' has {classes}"
                                         "Give data of two or more classes"
 
                                 for run in users do
+                                    if run.NeedsLabels && run.TrainData = data then
+                                        yield! labels splits run
+
                                     for protocol in run.Setting.Protocols do
+                                        if unlabelled then
+                                            Problem.make
+                                                $"{run.Title}: Setting.Protocols"
+                                                $"{Protocol.name protocol} needs labels, and '{name}' has none"
+                                                $"Score on a labelled dataset as Setting.Data, and train on this one: trainedOn (Data.imported \"{name}\") AUGMENTATION"
+
                                         match Protocol.scoring protocol with
                                         | Knn(k, _)
                                         | KnnVote k when k > splits.Train.Count && (Data.trainCount data).IsNone ->
@@ -149,6 +190,9 @@ module Datasets =
                 |> List.filter (fun run -> run.TrainData <> run.Setting.Data)
                 |> List.groupBy _.TrainData do
                 if not (Data.isRendered data) then
-                    yield! ofImages dataRoot $"{users.Head.Title}: Augment.Data" data (batches users)
+                    yield!
+                        ofImages dataRoot $"{users.Head.Title}: Augment.Data" data (fun splits ->
+                            batches users splits
+                            @ (users |> List.filter _.NeedsLabels |> List.collect (labels splits)))
         ]
         |> List.distinct

@@ -81,7 +81,7 @@ module Evaluate =
         (stop: CancellationToken)
         : Score list * (string * string) list =
         let device = TorchRuntime.Device site.Device
-        let normalisation = Data.normalisation run.Setting.Data
+        let normalisation = Data.normalisation data.Train run.Setting.Data
         let protocols = Run.protocols run
 
         // Fine-tuned on other images is another training.

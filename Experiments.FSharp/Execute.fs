@@ -158,7 +158,9 @@ module Execute =
         |> Option.map (fun picture ->
             let content = content |> Option.map (fun c -> "-" + c) |> Option.defaultValue ""
             let path = $"pictures/{run.Id}{content}-s{seed}.png"
-            Pictures.write (store.File path) run seed picture (dataOf run.TrainData).Test
+            let data = dataOf run.TrainData
+            let normalisation = Data.normalisation data.Train run.TrainData
+            Pictures.write (store.File path) run seed normalisation picture data.Test
             path)
 
     /// How often this run and seed was started, this time included.
@@ -225,13 +227,17 @@ module Execute =
                         | other -> invalidOp $"{run.Title} builds on '{other.Title}', which is no run of this library"
             }
 
-    let private dataset (data: OpenData) =
+    let private dataset (described: Data) (data: OpenData) =
         {
             Name = data.Train.Name
             TrainCount = data.Train.Count
             TestCount = data.Test.Count
             TrainFingerprint = data.Train.Fingerprint
             TestFingerprint = data.Test.Fingerprint
+            Normalisation =
+                match Data.constants described with
+                | Some _ -> None
+                | None -> Some(Data.normalisation data.Train described)
         }
 
     /// One run and seed, from data to stored line. None where it was interrupted.
@@ -329,12 +335,12 @@ module Execute =
                             Curve = curve folder
                         }
                     EvaluationSeconds = clock.Elapsed.TotalSeconds
-                    Dataset = dataset data
+                    Dataset = dataset run.Setting.Data data
                     TrainedOn =
                         if run.TrainData = run.Setting.Data then
                             None
                         else
-                            Some(dataset (dataOf run.TrainData))
+                            Some(dataset run.TrainData (dataOf run.TrainData))
                     Provenance =
                         {
                             Device = options.Device

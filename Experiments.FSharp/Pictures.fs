@@ -8,7 +8,14 @@ open SslResearch.Core.Methods
 [<RequireQualifiedAccess>]
 module Pictures =
     /// Draws the first images of a store into a PNG, whole or not at all.
-    let write (path: string) (run: Run) (seed: int) (picture: ImageStore -> MethodPicture) (images: ImageStore) =
+    let write
+        (path: string)
+        (run: Run)
+        (seed: int)
+        (normalisation: Normalisation)
+        (picture: ImageStore -> MethodPicture)
+        (images: ImageStore)
+        =
         let drawn = picture images
         use _ = drawn.Images
 
@@ -17,5 +24,5 @@ module Pictures =
             $"{run.Title}, seed {seed}, {Data.name run.TrainData}, test split",
             drawn.Columns,
             drawn.Images,
-            Augmentation.channels (Data.normalisation run.TrainData)
+            Augmentation.channels normalisation
         )

@@ -33,7 +33,7 @@ module Rehearsal =
         | error -> [ Problem.make where (words error) mend ]
 
     let private scoring (run: Run) (data: OpenData) (encoder: TrainedEncoder) device =
-        let normalisation = Data.normalisation run.Setting.Data
+        let normalisation = Data.normalisation data.Train run.Setting.Data
 
         let part (store: ImageStore) =
             store.Part(ReadOnlySpan [| 0 .. min few store.Count - 1 |], store.Split)

@@ -26,6 +26,7 @@ type Run =
             reference: bool
             setting: Setting
             facts: (string * string) list
+            needsLabels: bool
             layers: string list
             hasProjector: bool
             card: MethodCard option
@@ -68,6 +69,9 @@ type Run =
 
     /// What it is trained on, which need not be what it is scored on.
     member r.TrainData = r.trainData
+
+    /// Its method learns from the labels of its training data.
+    member r.NeedsLabels = r.needsLabels
 
     /// Runs that it builds on, with the same seed.
     member r.Needs = r.needs
@@ -125,7 +129,11 @@ module Run =
         let training =
             [
                 yield "Data", box setting.Data
-                yield "Normalisation", box (Data.normalisation setting.Data)
+                yield
+                    "Normalisation",
+                    match Data.constants setting.Data with
+                    | Some stated -> box stated
+                    | None -> box "of the training split"
                 yield! parts
             ]
 
@@ -139,6 +147,7 @@ module Run =
             reference = false
             setting = setting
             facts = [ "data", Data.describe setting.Data ]
+            needsLabels = false
             layers = []
             hasProjector = false
             card = None
@@ -160,6 +169,12 @@ module Run =
         | :? ITrainsOn as other -> other.Data
         | _ -> e.Setting.Data
 
+    /// The augmentation that makes the views.
+    let private viewMaker (e: Experiment<'Views>) =
+        match box e.Augment with
+        | :? ITrainsOn as other -> other.Inner
+        | itself -> itself
+
     /// Runs that an experiment's method builds on.
     let private needs (e: Experiment<'Views>) =
         match box e.Method with
@@ -180,7 +195,7 @@ module Run =
         | :? IPictured<'Views> as showing ->
             Some(fun (images: ImageStore) ->
                 let device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
-                let augmenter = e.Augment.Build(images.Shape, Data.normalisation (trainData e))
+                let augmenter = e.Augment.Build(images.Shape, Data.normalisation site.Train (trainData e))
                 let count = min pictured images.Count
 
                 use loader =
@@ -199,7 +214,7 @@ module Run =
                     method,
                     {
                         Test = images
-                        Normalisation = Data.normalisation (trainData e)
+                        Normalisation = Data.normalisation site.Train (trainData e)
                         Device = SslResearch.Core.Runtime.TorchRuntime.Device site.Device
                         Stop = site.Stop
                     }
@@ -211,7 +226,7 @@ module Run =
             {
                 Image = images.Shape
                 Classes = images.ClassNames.Count
-                Normalisation = Data.normalisation (trainData e)
+                Normalisation = Data.normalisation images (trainData e)
                 Encoder = e.Setting.Backbone.Build images.Shape.Channels
                 Seed = seed
                 Device = device
@@ -243,7 +258,7 @@ module Run =
             for teacher in method.Teachers do
                 teacher.Teacher.``to`` device |> ignore
 
-            let augmenter = e.Augment.Build(images.Shape, Data.normalisation (trainData e))
+            let augmenter = e.Augment.Build(images.Shape, Data.normalisation images (trainData e))
             let batch = min e.Setting.Train.BatchSize images.Count
             use loader = new Loader<'Views>(images, augmenter, LoaderOptions(batch, seed, 1, 1, true), device, 0L)
             use _scope = torch.NewDisposeScope()
@@ -265,7 +280,7 @@ module Run =
     let private trainExperiment (e: Experiment<'Views>) (site: TrainSite) =
         let train = e.Setting.Train
         let shape = site.Train.Shape
-        let normalisation = Data.normalisation (trainData e)
+        let normalisation = Data.normalisation site.Train (trainData e)
 
         let method =
             build e site.Train site.Seed (SslResearch.Core.Runtime.TorchRuntime.Device site.Device) site.Trained
@@ -297,11 +312,10 @@ module Run =
 
     /// What the views' sizes make impossible, where the data's side is known without a look at the disk.
     let private viewProblems (e: Experiment<'Views>) =
-        match Data.stored (trainData e) with
-        | None -> []
-        | Some(height, width) ->
-            let normalisation = Data.normalisation (trainData e)
-
+        match Data.stored (trainData e), Data.constants (trainData e) with
+        | None, _
+        | _, None -> []
+        | Some(height, width), Some normalisation ->
             try
                 e.Augment.Build(ImageShape(height, width, normalisation.Mean.Length), normalisation)
                 |> ignore
@@ -348,6 +362,7 @@ module Run =
                     yield "rate", Train.describeRate train
                     yield "warm-up", Problem.number train.WarmupFraction
                 ]
+            needsLabels = typeof<'Views> = typeof<LabelledView>
             layers = e.Setting.Backbone.Layers
             hasProjector = e.Method.HasProjector
             card = Some e.Method.Card
@@ -387,7 +402,7 @@ module Run =
                                 "Give a vision transformer, such as SmallVit"
                         | _ -> ()
 
-                        match box e.Augment with
+                        match viewMaker e with
                         | :? TwoViewsOf as views when views.First.IsEmpty && views.Second.IsEmpty ->
                             Problem.make
                                 "Augment"
@@ -395,7 +410,7 @@ module Run =
                                 "Give operations that draw something"
                         | _ -> ()
 
-                        match box e.Augment, e.Setting.Backbone with
+                        match viewMaker e, e.Setting.Backbone with
                         | (:? IPatched as patched), (:? Vit as vit) when
                             vit.Patch > 0
                             && (patched.Patch % vit.Patch <> 0

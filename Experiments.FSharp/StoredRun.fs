@@ -57,6 +57,8 @@ type DatasetRecord =
         TestCount: int
         TrainFingerprint: string
         TestFingerprint: string
+        /// Mean and deviation of the training split, where the run was normalised by them.
+        Normalisation: Normalisation option
     }
 
 /// Where and by what a run was done.
@@ -247,7 +249,13 @@ module StoredRun =
                 w.WriteNumber("train", d.TrainCount)
                 w.WriteNumber("test", d.TestCount)
                 w.WriteString("train_fingerprint", d.TrainFingerprint)
-                w.WriteString("test_fingerprint", d.TestFingerprint))
+                w.WriteString("test_fingerprint", d.TestFingerprint)
+
+                for n in Option.toList d.Normalisation do
+                    for name, values in [ "mean", n.Mean; "deviation", n.Std ] do
+                        w.WriteStartArray(name: string)
+                        values |> List.iter w.WriteNumberValue
+                        w.WriteEndArray())
 
         dataset "dataset" run.Dataset
         run.TrainedOn |> Option.iter (dataset "trained_on")
@@ -307,6 +315,11 @@ module StoredRun =
                 else
                     raise (FormatException "a number is beyond all bounds")
 
+        let numbers (name: string) (e: JsonElement) =
+            match e.TryGetProperty name with
+            | true, values -> Some [ for value in values.EnumerateArray() -> value.GetDouble() ]
+            | _ -> None
+
         let whole (name: string) (e: JsonElement) =
             match e.TryGetProperty name with
             | true, value -> Some(value.GetInt64())
@@ -333,6 +346,10 @@ module StoredRun =
                 TestCount = (get "test" e).GetInt32()
                 TrainFingerprint = text "train_fingerprint" e
                 TestFingerprint = text "test_fingerprint" e
+                Normalisation =
+                    match numbers "mean" e, numbers "deviation" e with
+                    | Some mean, Some deviation -> Some { Mean = mean; Std = deviation }
+                    | _ -> None
             }
 
         let provenance = get "provenance" root

@@ -77,13 +77,20 @@ module internal TableNotes =
             used
             |> List.collect (fun r -> r.Dataset :: Option.toList r.TrainedOn)
             |> List.map (fun d ->
+                let list = List.map Problem.number >> String.concat ", "
+
+                let own =
+                    match d.Normalisation with
+                    | Some n -> $", mean {list n.Mean}, deviation {list n.Std}"
+                    | None -> ""
+
                 let edition =
                     Datasets.edition d.TrainFingerprint
                     |> Option.map (fun e -> $" – {e}")
                     |> Option.defaultValue ""
 
                 d.Name,
-                $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint}){edition}")
+                $"{d.Name}: {d.TrainCount} train ({short d.TrainFingerprint}), {d.TestCount} test ({short d.TestFingerprint}){own}{edition}")
             |> List.distinct
 
         [
@@ -112,9 +119,11 @@ module internal TableNotes =
                 Protocol.describe protocol + "."
 
             for data in runs |> List.map _.Setting.Data |> List.distinct do
-                let n = Data.normalisation data
                 let list = List.map Problem.number >> String.concat ", "
-                $"Normalisation of {Data.name data}: mean {list n.Mean}, deviation {list n.Std}."
+
+                match Data.constants data with
+                | Some n -> $"Normalisation of {Data.name data}: mean {list n.Mean}, deviation {list n.Std}."
+                | None -> $"Normalisation of {Data.name data}: mean and deviation of its training split."
         ]
 
     /// What methods say of themselves, as means over seeds.

@@ -20,22 +20,26 @@ internal static class CifarImporter
 
     public static bool IsPart(string path) => IsOf(Ten, path) || IsOf(Hundred, path);
 
+    private static bool IsNeeded(string path) =>
+        IsPart(path) || Path.GetFileName(path) == Ten.NamesFile || Path.GetFileName(path) == Hundred.NamesFile;
+
     public static ImportOutcome Import(
         string source, ImportTarget target, ImportOptions options, IProgress<ImportReport>? progress, CancellationToken cancel)
     {
         if (options.Split is not null)
         {
-            throw new DataException($"'{source}' has its own splits. Leave the stated split '{options.Split}' out.");
+            throw new DataException($"'{source}' has its own splits. Leave --split {options.Split} out.");
         }
 
         var files = new Dictionary<string, byte[]>();
         var left = ImportLimits.Tables;
+        var leftOut = new LeftOutCount();
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
-            var file = Path.GetFileName(entry.Path);
-            if (!entry.IsFolder && (IsPart(file) || file == Ten.NamesFile || file == Hundred.NamesFile))
+            if (!leftOut.Takes(entry, IsNeeded, LeftOutReason.Beside) && !entry.IsFolder)
             {
+                var file = Path.GetFileName(entry.Path);
                 files[file] = entry.Read(left, source);
                 left -= files[file].Length;
                 progress?.Report(new ImportReport("reading files", files.Count, null));
@@ -69,7 +73,7 @@ internal static class CifarImporter
                 }
             }
 
-            return new ImportOutcome(target.Name, target.Publish(packs, shape, classNames), []);
+            return new ImportOutcome(target.Name, target.Publish(packs, shape, classNames), [], leftOut.All);
         }
         finally
         {

@@ -29,12 +29,14 @@ public static class DatasetFetcher
         CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(url);
+        ArgumentNullException.ThrowIfNull(options);
         var file = Path.GetFileName(url.LocalPath);
         if (file.Length == 0)
         {
             throw new DataException($"{url} names no file. Give the address of an archive.");
         }
 
+        Importers.CheckNew(dataRoot, name, options);
         var archive = Path.Combine(dataRoot, DownloadFolder, file);
         using var fetcher = new Fetcher(TimeSpan.FromSeconds(60));
         await fetcher.FetchAsync(url, sha256, archive, progress, cancel).ConfigureAwait(false);

@@ -10,6 +10,9 @@ namespace SslResearch.Core.Data;
 /// <param name="ReadInto">Reads the whole content, once, into as many bytes; valid until the next entry is asked for.</param>
 internal readonly record struct SourceEntry(string Path, bool IsFolder, long Length, string? Problem, EntryReader ReadInto)
 {
+    /// <summary>Why it is not followed, if it is such a link.</summary>
+    public LeftOutReason? LeftOut { get; init; }
+
     /// <summary>The whole content.</summary>
     /// <param name="most">Bytes that it may have.</param>
     /// <param name="source">For messages.</param>
@@ -83,35 +86,41 @@ internal static class EntrySource
 
     private static IEnumerable<SourceEntry> Folder(string source)
     {
-        // Depth first, as the file system lists it. A link may lead back to a folder that holds it.
-        var open = new Stack<(string Path, string[] Above)>([(source, [Real(source)])]);
+        var root = RealPath.Of(source) ?? source;
+        var entered = new HashSet<string>(StringComparer.Ordinal) { root };
+        var open = new Stack<(string Path, string Real)>([(source, root)]);
         while (open.TryPop(out var folder))
         {
-            foreach (var path in Directory.EnumerateFileSystemEntries(folder.Path))
+            // In ordinal order, so that of several ways into a hidden folder the same one is taken on every machine.
+            foreach (var path in Directory.EnumerateFileSystemEntries(folder.Path).Order(StringComparer.Ordinal))
             {
                 var relative = Path.GetRelativePath(source, path).Replace(Path.DirectorySeparatorChar, '/');
+                var isLink = new FileInfo(path).LinkTarget is not null;
+                var real = isLink ? RealPath.Of(path) : Path.Combine(folder.Real, Path.GetFileName(path));
+                var target = real is null ? null : Path.GetRelativePath(root, real);
+                LeftOutReason? leftOut = target?.Split('/')[0] == ".." ? LeftOutReason.LinkOut : null;
                 if (!Directory.Exists(path))
                 {
-                    var problem = RegularFile.Problem(path);
-                    var length = problem is null ? new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length : 0;
-                    yield return new SourceEntry(relative, false, length, problem, bytes => Guard(source, () => ReadFile(path), bytes));
+                    var problem = leftOut is null ? RegularFile.Problem(path) : null;
+                    var length = problem is null && leftOut is null ? new FileInfo(real!).Length : 0;
+                    yield return new SourceEntry(relative, false, length, problem, bytes => Guard(source, () => ReadFile(path), bytes)) { LeftOut = leftOut };
                     continue;
                 }
 
-                var real = Real(path);
-                if (folder.Above.Contains(real))
+                // What a link leads to is read under its own name, unless that is hidden; and no folder twice.
+                if (leftOut is null && ((isLink && (IsIgnored(relative) || !IsIgnored(target!))) || (!IsIgnored(relative) && !entered.Add(real!))))
                 {
-                    throw new DataException($"The link '{relative}' in '{source}' leads back to a folder that holds it. Remove it.");
+                    leftOut = LeftOutReason.LinkAgain;
                 }
 
-                yield return new SourceEntry(relative, true, 0, null, static _ => { });
-                open.Push((path, [.. folder.Above, real]));
+                yield return new SourceEntry(relative, true, 0, null, static _ => { }) { LeftOut = leftOut };
+                if (leftOut is null)
+                {
+                    open.Push((path, real!));
+                }
             }
         }
     }
-
-    private static string Real(string folder) =>
-        Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder));
 
     private static FileStream ReadFile(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 0);
 

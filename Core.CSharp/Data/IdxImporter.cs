@@ -27,16 +27,18 @@ internal static class IdxImporter
     {
         if (options.Split is not null)
         {
-            throw new DataException($"'{source}' has its own splits. Leave the stated split '{options.Split}' out.");
+            throw new DataException($"'{source}' has its own splits. Leave --split {options.Split} out.");
         }
 
         var found = new Dictionary<string, (string File, byte[] Bytes)>();
         var left = ImportLimits.Tables;
+        var leftOut = new LeftOutCount();
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
-            if (!entry.IsFolder && Files.TryGetValue(Path.GetFileName(entry.Path), out var stem))
+            if (!leftOut.Takes(entry, IsPart, LeftOutReason.Beside) && !entry.IsFolder)
             {
+                var stem = Files[Path.GetFileName(entry.Path)];
                 found[stem] = (entry.Path, Unpacked(entry, left, source));
                 left -= found[stem].Bytes.Length;
                 progress?.Report(new ImportReport("reading files", found.Count, 4));
@@ -76,7 +78,7 @@ internal static class IdxImporter
                 progress?.Report(new ImportReport("writing", packs.Sum(static p => p.Writer.Count), null));
             }
 
-            return new ImportOutcome(target.Name, target.Publish(packs, shape, classNames), []);
+            return new ImportOutcome(target.Name, target.Publish(packs, shape, classNames), [], leftOut.All);
         }
         finally
         {

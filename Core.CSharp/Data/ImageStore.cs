@@ -6,33 +6,48 @@ namespace SslResearch.Core.Data;
 /// <summary>
 /// Images of one split: (N, H, W, C) uint8 with labels and class names, in memory or mapped from a <c>.sslpack</c> file.
 /// Immutable; reading is thread-safe. Disposing it ends every span it handed out.
+/// <para>
+/// Whoever reads what a mapped file has no longer is ended by the system. The file's length is therefore looked at when an image is asked for, at
+/// most once a millisecond, and a file that was cut is an error; packs are only ever replaced by renaming, which leaves what is mapped as it is. Not
+/// caught are a cut between that look and the reading, and media that fail while they are read.
+/// </para>
 /// </summary>
 public sealed unsafe class ImageStore : IDisposable
 {
+    private const int BlockBytes = 1 << 22;
+
     private readonly byte[]? memory;
     private readonly int[] labels;
-    private readonly MemoryMappedFile? file;
+    private readonly FileStream? file;
+    private readonly MemoryMappedFile? mapping;
     private readonly MemoryMappedViewAccessor? view;
+    private readonly PackHeader? header;
+    private readonly string path = string.Empty;
     private readonly Lazy<string> fingerprint;
+    private readonly Lazy<ChannelStatistics> statistics;
     private readonly ImageStore? whole;
     private readonly int[]? members;
     private byte* mapped;
+    private long looked;
     private bool disposed;
 
-    private ImageStore(PackHeader header, int[] labels, byte[]? memory, MemoryMappedFile? file, MemoryMappedViewAccessor? view)
+    private ImageStore(PackHeader header, int[] labels, byte[]? memory, FileStream? file, string path)
     {
         (Name, Split, Shape, Count, ClassNames) = (header.Name, header.Split, header.Shape, (int)header.Count, header.ClassNames);
-        (this.labels, this.memory, this.file, this.view) = (labels, memory, file, view);
-        if (view is not null)
+        (this.header, this.labels, this.memory, this.file, this.path) = (header, labels, memory, file, path);
+        if (file is not null)
         {
+            mapping = MemoryMappedFile.CreateFromFile(file, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+            view = mapping.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
             byte* start = null;
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-            mapped = start + view.PointerOffset + header.PixelOffset;
+            mapped = start + view.PointerOffset;
         }
 
-        fingerprint = view is not null
+        fingerprint = file is not null
             ? new Lazy<string>(ContentHash.Text(header.Fingerprint))
             : new Lazy<string>(ComputeFingerprint);
+        statistics = new Lazy<ChannelStatistics>(() => (header.Sums ?? ComputeSums()).Over((long)Count * Shape.Height * Shape.Width, Shape.Channels));
     }
 
     private ImageStore(ImageStore whole, int[] members, string split)
@@ -41,6 +56,7 @@ public sealed unsafe class ImageStore : IDisposable
         (this.whole, this.members) = (whole, members);
         labels = Array.ConvertAll(members, i => whole.labels[i]);
         fingerprint = new Lazy<string>(() => ContentHash.Part(whole.Fingerprint, members));
+        statistics = whole.statistics;
     }
 
     /// <summary>Name of the dataset, for example <c>cifar10</c>.</summary>
@@ -64,7 +80,13 @@ public sealed unsafe class ImageStore : IDisposable
     /// </summary>
     public string Fingerprint => fingerprint.Value;
 
-    /// <summary>Maps a pack of the cache, which is made first where it is missing or damaged.</summary>
+    /// <summary>
+    /// Mean and deviation of each channel, by exact sums: from the header of a pack, or computed on first use by all cores. Those of a part are
+    /// the whole's.
+    /// </summary>
+    public ChannelStatistics Statistics => statistics.Value;
+
+    /// <summary>Opens a pack of the cache, which is made first where it is missing or damaged.</summary>
     /// <param name="path">The pack.</param>
     /// <param name="make">Writes it.</param>
     internal static ImageStore OpenOrMake(string path, Action make)
@@ -85,32 +107,33 @@ public sealed unsafe class ImageStore : IDisposable
         return Open(path);
     }
 
-    /// <summary>Maps a pack. Takes milliseconds whatever its size: lengths and labels are checked, pixels are not read.</summary>
+    /// <summary>Opens a pack. Takes milliseconds whatever its size: header, lengths and labels are checked, pixels are not read.</summary>
     /// <exception cref="DataException">Missing, truncated or damaged.</exception>
     public static ImageStore Open(string path)
     {
-        if (!File.Exists(path))
+        if (!Path.Exists(path))
         {
             throw new DataException($"There is no dataset pack '{path}'. Import the dataset first (sslr data import NAME SOURCE).");
         }
 
-        MemoryMappedFile? file = null;
-        MemoryMappedViewAccessor? view = null;
+        if (RegularFile.Problem(path) is { } problem)
+        {
+            throw new DataException($"'{path}' is no dataset pack: {problem}. Remove it and import the dataset again.");
+        }
+
+        FileStream? file = null;
         try
         {
-            using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
-            var header = PackHeader.Read(stream, path);
+            file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 0);
+            var header = PackHeader.Read(file, path);
             var labels = new int[header.Count];
-            stream.Position = header.LabelOffset;
-            stream.ReadExactly(MemoryMarshal.AsBytes(labels.AsSpan()));
+            file.Position = header.LabelOffset;
+            file.ReadExactly(MemoryMarshal.AsBytes(labels.AsSpan()));
             CheckLabels(labels, header.ClassNames.Count, path);
-            file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
-            view = file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-            return new ImageStore(header, labels, null, file, view);
+            return new ImageStore(header, labels, null, file, path);
         }
         catch (Exception e)
         {
-            view?.Dispose();
             file?.Dispose();
             if (e is IOException or UnauthorizedAccessException)
             {
@@ -143,7 +166,7 @@ public sealed unsafe class ImageStore : IDisposable
         }
 
         CheckLabels(labels, classNames.Count, name);
-        return new ImageStore(new PackHeader(labels.Length, shape, name, split, [.. classNames], new byte[32]), labels, pixels, null, null);
+        return new ImageStore(new PackHeader(labels.Length, shape, name, split, [.. classNames], new byte[32], null), labels, pixels, null, string.Empty);
     }
 
     /// <summary>Some images of this store, as a store that reads them here and must not outlive it.</summary>
@@ -169,6 +192,7 @@ public sealed unsafe class ImageStore : IDisposable
     }
 
     /// <summary>Image at a position: (H, W, C) uint8, valid until the store is disposed.</summary>
+    /// <exception cref="DataException">The file was cut since it was opened.</exception>
     public ReadOnlySpan<byte> Pixels(long index)
     {
         if ((ulong)index >= (ulong)Count || disposed)
@@ -176,13 +200,7 @@ public sealed unsafe class ImageStore : IDisposable
             Refuse(index);
         }
 
-        if (whole is not null)
-        {
-            return whole.Pixels(members![index]);
-        }
-
-        var bytes = Shape.Bytes;
-        return memory is null ? new ReadOnlySpan<byte>(mapped + (index * bytes), bytes) : memory.AsSpan((int)index * bytes, bytes);
+        return whole is not null ? whole.Pixels(members![index]) : Images(index, 1);
     }
 
     /// <summary>Class of the image at a position; -1 where there is none.</summary>
@@ -200,12 +218,31 @@ public sealed unsafe class ImageStore : IDisposable
         }
 
         using var hash = new ContentHash();
-        for (long i = 0; i < Count; i++)
+        for (long i = 0; i < Count; i += BlockImages)
         {
-            hash.Pixels(Pixels(i));
+            hash.Pixels(Images(i, (int)Math.Min(BlockImages, Count - i)));
         }
 
         return ContentHash.Text(hash.Finish(labels, Shape, ClassNames));
+    }
+
+    /// <summary>Reads everything and compares it with what the header says.</summary>
+    /// <exception cref="DataException">It was damaged after the import.</exception>
+    internal void Verify()
+    {
+        var actual = ComputeFingerprint();
+        if (actual != Fingerprint)
+        {
+            throw Damage($"its content has SHA-256 {actual}, its header says {Fingerprint}");
+        }
+
+        if (header!.Sums is { } sums && !sums.Equal(ComputeSums()))
+        {
+            throw Damage("the sums of its channels are not those that its header says");
+        }
+
+        CheckGap(header.HeaderBytes, header.PixelOffset);
+        CheckGap(header.PixelOffset + ((long)Count * Shape.Bytes), header.LabelOffset);
     }
 
     /// <summary>Unmaps the file.</summary>
@@ -222,9 +259,86 @@ public sealed unsafe class ImageStore : IDisposable
             mapped = null;
             view.SafeMemoryMappedViewHandle.ReleasePointer();
             view.Dispose();
+            mapping!.Dispose();
             file!.Dispose();
         }
     }
+
+    private int BlockImages => Math.Max(1, BlockBytes / Shape.Bytes);
+
+    /// <summary>Several images of a store that is no part, one after the other.</summary>
+    private ReadOnlySpan<byte> Images(long first, int count)
+    {
+        var bytes = Shape.Bytes;
+        if (memory is not null)
+        {
+            return memory.AsSpan((int)first * bytes, count * bytes);
+        }
+
+        // Two threads may both look: neither is misled.
+        var now = Environment.TickCount64;
+        if (now != looked)
+        {
+            CheckLength();
+            looked = now;
+        }
+
+        return new ReadOnlySpan<byte>(mapped + header!.PixelOffset + (first * bytes), count * bytes);
+    }
+
+    private void CheckLength()
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        var length = RandomAccess.GetLength(file!.SafeFileHandle);
+        if (length < header!.FileLength)
+        {
+            throw new DataException(
+                $"'{path}' has {length} bytes where its header says {header.FileLength}: it was cut while it was in use. Import the dataset again.");
+        }
+    }
+
+    private ChannelSums ComputeSums()
+    {
+        var all = new ChannelSums();
+        var blocks = (int)(((long)Count + BlockImages - 1) / BlockImages);
+        try
+        {
+            Parallel.For(
+                0,
+                blocks,
+                static () => new ChannelSums(),
+                (block, _, sums) =>
+                {
+                    var first = (long)block * BlockImages;
+                    sums.Add(Images(first, (int)Math.Min(BlockImages, Count - first)), Shape.Channels);
+                    return sums;
+                },
+                sums =>
+                {
+                    lock (all)
+                    {
+                        all.Add(sums);
+                    }
+                });
+        }
+        catch (AggregateException e)
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+        }
+
+        return all;
+    }
+
+    private void CheckGap(long from, long to)
+    {
+        CheckLength();
+        if (new ReadOnlySpan<byte>(mapped + from, (int)(to - from)).ContainsAnyExcept((byte)0))
+        {
+            throw Damage($"there are bytes between its parts, from {from} to {to}");
+        }
+    }
+
+    private DataException Damage(string what) => new($"'{path}' is damaged: {what}. Delete it and import the dataset again.");
 
     private static void CheckLabels(ReadOnlySpan<int> labels, int classes, string where)
     {

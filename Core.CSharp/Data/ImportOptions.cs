@@ -1,13 +1,16 @@
 namespace SslResearch.Core.Data;
 
 /// <summary>How to import.</summary>
-/// <param name="Split">The split that a single folder of classes becomes; null where the source has its own <c>train/</c> and <c>test/</c>.</param>
+/// <param name="Split">The split that a single folder of classes becomes; null where the source has its own.</param>
 /// <param name="Resize">What to do about sizes.</param>
 /// <param name="Channels">3 or 1; null keeps what the source kind has (images and CIFAR 3, idx 1).</param>
 /// <param name="SkipCorrupt">Leave out images that cannot be decoded, and report them, instead of ending with an error.</param>
 /// <param name="Sha256">Expected SHA-256 of the source file, 64 hexadecimal digits; null for no check.</param>
 public sealed record ImportOptions(string? Split, ResizeRule Resize, int? Channels, bool SkipCorrupt, string? Sha256)
 {
+    /// <summary>What is there under that name is replaced: the stated split, or else the whole dataset. Without it that is an error.</summary>
+    public bool Replace { get; init; }
+
     /// <summary>Clips to cut from folders of frames; null for still images.</summary>
     public ClipCut? Clips { get; init; }
 
@@ -33,4 +36,6 @@ public sealed record ImportedSplit(string Split, string Path, int Count, ImageSh
 /// <param name="Name">Name of the dataset.</param>
 /// <param name="Splits">Its packs.</param>
 /// <param name="Skipped">Corrupt images that were left out, by path, with the reason.</param>
-public sealed record ImportOutcome(string Name, IReadOnlyList<ImportedSplit> Splits, IReadOnlyList<string> Skipped);
+/// <param name="LeftOut">What else of the source is in no pack, by reason.</param>
+public sealed record ImportOutcome(
+    string Name, IReadOnlyList<ImportedSplit> Splits, IReadOnlyList<string> Skipped, IReadOnlyList<LeftOut> LeftOut);

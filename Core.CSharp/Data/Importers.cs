@@ -31,8 +31,7 @@ public static class Importers
         }
 
         PixelForm.Check(options.Resize, options.Channels);
-        var folder = Path.Combine(dataRoot, name);
-        var existed = Directory.Exists(folder);
+        CheckNew(dataRoot, name, options);
         try
         {
             if (options.Sha256 is not null)
@@ -40,7 +39,7 @@ public static class Importers
                 CheckSum(source, options.Sha256, cancel);
             }
 
-            var target = new ImportTarget(name, folder);
+            using var target = new ImportTarget(dataRoot, name, options.Replace && options.Split is null);
             return options.Clips is { } cut ? SequenceFolderImporter.Import(source, target, options, cut, progress, cancel) : FindKind(source) switch
             {
                 SourceKind.Cifar => CifarImporter.Import(source, target, options, progress, cancel),
@@ -48,20 +47,27 @@ public static class Importers
                 _ => ClassFolderImporter.Import(source, target, options, progress, cancel),
             };
         }
-        catch (Exception e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            if (!existed && Directory.Exists(folder) && !Directory.EnumerateFileSystemEntries(folder).Any())
-            {
-                Directory.Delete(folder);
-            }
-
-            if (e is IOException or UnauthorizedAccessException)
-            {
-                throw new DataException($"Import of '{source}' into '{folder}' failed: {e.Message}", e);
-            }
-
-            throw;
+            throw new DataException($"Import of '{source}' into '{Path.Combine(dataRoot, name)}' failed: {e.Message}", e);
         }
+    }
+
+    /// <summary>Nothing that is there is replaced, or grows by a split, unless the options say so.</summary>
+    /// <exception cref="DataException">It is there, and they do not.</exception>
+    internal static void CheckNew(string dataRoot, string name, ImportOptions options)
+    {
+        var splits = DatasetCatalogue.Splits(dataRoot, name);
+        if (splits.Count == 0 || options.Replace || (options.Split is { } stated && !splits.Contains(stated)))
+        {
+            return;
+        }
+
+        var there = string.Join(", ", splits.Select(split => $"{split} ({DatasetCatalogue.Describe(dataRoot, name, split)})"));
+        var mend = options.Split is { } split
+            ? $"Replace '{split}' with --replace, or choose another name"
+            : "Replace the whole dataset with --replace, add a split that is missing with --split NAME, or choose another name";
+        throw new DataException($"There is a dataset '{name}' under '{dataRoot}' already: {there}. {mend}.");
     }
 
     private enum SourceKind
@@ -74,9 +80,10 @@ public static class Importers
     /// <summary>The first file that tells decides; reading stops there.</summary>
     private static SourceKind FindKind(string source)
     {
+        var leftOut = new LeftOutCount();
         foreach (var entry in EntrySource.Entries(source))
         {
-            if (entry.IsFolder || EntrySource.IsIgnored(entry.Path))
+            if (leftOut.Takes(entry, static _ => true, LeftOutReason.Extension) || entry.IsFolder)
             {
                 continue;
             }
@@ -99,7 +106,7 @@ public static class Importers
 
         throw new DataException(
             $"'{source}' holds nothing that can be imported: no images (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff) in class folders, "
-            + "no CIFAR binary files (data_batch_1.bin … or train.bin) and no idx files (train-images-idx3-ubyte …).");
+            + $"no CIFAR binary files (data_batch_1.bin … or train.bin) and no idx files (train-images-idx3-ubyte …).{leftOut}");
     }
 
     private static void CheckName(string name, string what)
@@ -109,7 +116,7 @@ public static class Importers
             throw new DataException($"{what} '{name}' must consist of letters, digits, '-', '_' and '.', and not start with '.'.");
         }
 
-        if (name is ShapesDataset.DatasetName or ShapesClips.DatasetName or DatasetFetcher.DownloadFolder)
+        if (DatasetCatalogue.IsRendered(name) || name == DatasetFetcher.DownloadFolder)
         {
             throw new DataException($"'{name}' is reserved. Choose another name.");
         }

@@ -16,14 +16,27 @@ public sealed class PackWriter : IDisposable
     private readonly IReadOnlyList<string> classNames;
     private readonly List<int> labels = [];
     private readonly ContentHash hash = new();
+    private readonly ChannelSums sums = new();
     private readonly FileStream stream;
     private bool moved;
 
     /// <summary>Starts a pack that will be at <paramref name="path"/>; creates the folder.</summary>
+    /// <exception cref="DataException">No pack holds images of this shape, or a class of this name.</exception>
     public PackWriter(string path, string name, string split, ImageShape shape, IReadOnlyList<string> classNames)
     {
         this.path = Path.GetFullPath(path);
         (this.name, this.split, this.shape, this.classNames) = (name, split, shape, classNames);
+        if (PackHeader.Problem(shape) is { } problem)
+        {
+            throw new DataException($"'{name}' ({split}) cannot be stored: {problem}. Give a smaller --resize.");
+        }
+
+        // The fingerprint holds the names line by line.
+        if (classNames.FirstOrDefault(static c => c.Contains('\n', StringComparison.Ordinal)) is { } broken)
+        {
+            throw new DataException($"The class name '{broken.Replace('\n', ' ')}' of '{name}' ({split}) has a line break. Rename its folder.");
+        }
+
         var folder = Path.GetDirectoryName(this.path)!;
         Directory.CreateDirectory(folder);
         Leftovers.Remove(folder);
@@ -69,6 +82,7 @@ public sealed class PackWriter : IDisposable
         }
 
         hash.Pixels(pixels);
+        sums.Add(pixels, shape.Channels);
         stream.Write(pixels);
     }
 
@@ -121,5 +135,5 @@ public sealed class PackWriter : IDisposable
         }
     }
 
-    private PackHeader Header(long count, byte[] fingerprint) => new(count, shape, name, split, classNames, fingerprint);
+    private PackHeader Header(long count, byte[] fingerprint) => new(count, shape, name, split, classNames, fingerprint, sums);
 }

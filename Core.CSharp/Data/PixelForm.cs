@@ -71,12 +71,12 @@ internal static class PixelForm
         };
         if (!valid)
         {
-            throw new DataException($"The resize rule {rule} is not usable: sides must be 1 to {LargestTarget} pixels.");
+            throw new DataException($"--resize takes sides of 1 to {LargestTarget} pixels.");
         }
 
         if (channels is not (null or 1 or 3))
         {
-            throw new DataException($"Images are stored with 1 or 3 channels, not {channels}.");
+            throw new DataException($"Images are stored with 1 or 3 channels: --channels {channels} is neither.");
         }
     }
 

@@ -22,7 +22,8 @@ internal static class SequenceFolderImporter
         var clips = Plan(source, options.Split, cut, cancel);
         var wanted = clips.SelectMany(static c => c.Frames).ToHashSet(StringComparer.Ordinal);
         using var spool = new SpoolFile(target.Folder);
-        var (images, _, corrupt) = SourceDecoder.Decode(source, spool, options, wanted.Contains, progress, cancel);
+        var found = SourceDecoder.Decode(source, spool, options, wanted.Contains, progress, cancel);
+        var (images, corrupt) = (found.Images, found.Corrupt);
         if (corrupt.Length > 0 && !options.SkipCorrupt)
         {
             throw SourceDecoder.Refusal(
@@ -33,7 +34,14 @@ internal static class SequenceFolderImporter
         var whole = clips.Where(c => c.Frames.All(slots.ContainsKey)).ToArray();
         if (whole.Length == 0)
         {
-            throw new DataException($"'{source}' has no clip of {cut.Frames} frames that can be decoded. Check the source.");
+            throw new DataException($"'{source}' has no clip of {cut.Frames} frames that can be decoded. Check the source.{found.LeftOut}");
+        }
+
+        var lost = clips.Select(static c => Folder(c.Frames[0])).Except(whole.Select(static c => Folder(c.Frames[0]))).ToArray();
+        if (lost.Length > 0)
+        {
+            throw new DataException(
+                $"Of {lost.Length} sequences in '{source}', '{lost[0]}' the first, no clip of {cut.Frames} frames can be decoded. Replace their frames or remove their folders.");
         }
 
         var frame = spool.Shape;
@@ -43,16 +51,17 @@ internal static class SequenceFolderImporter
                 $"Frames of '{source}' are {frame}, but clips are made of square frames, all of a clip at most {FrameStrip.Highest} pixels high. Give --resize N: the shorter side to N, then the middle square.");
         }
 
-        return Write(target, spool, whole, slots, FrameStrip.Of(cut.Frames, frame.Width, frame.Channels), corrupt, progress, cancel);
+        return Write(target, spool, whole, slots, FrameStrip.Of(cut.Frames, frame.Width, frame.Channels), found, progress, cancel);
     }
 
     private static PlannedClip[] Plan(string source, string? stated, ClipCut cut, CancellationToken cancel)
     {
         var paths = new List<string>();
+        var leftOut = new LeftOutCount();
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
-            if (!entry.IsFolder && !EntrySource.IsIgnored(entry.Path) && ImageDecoder.IsImage(entry.Path))
+            if (!leftOut.Takes(entry, ImageDecoder.IsImage, LeftOutReason.Extension) && !entry.IsFolder)
             {
                 paths.Add(entry.Path);
             }
@@ -60,7 +69,7 @@ internal static class SequenceFolderImporter
 
         if (paths.Count == 0)
         {
-            throw new DataException($"'{source}' holds no frames (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff). Arrange it as SEQUENCE/FRAME, or train/SEQUENCE/FRAME and test/SEQUENCE/FRAME.");
+            throw new DataException($"'{source}' holds no frames (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff). Arrange it as SEQUENCE/FRAME, or train/SEQUENCE/FRAME and test/SEQUENCE/FRAME.{leftOut}");
         }
 
         var splitOf = SplitOf(paths, stated, source);
@@ -75,7 +84,7 @@ internal static class SequenceFolderImporter
             var needed = ((cut.Frames - 1) * (long)cut.Stride) + 1;
             throw new DataException(
                 $"{tooShort.Length} of {sequences.Length} sequences in '{source}' are too short for clips of {cut.Frames} frames at stride {cut.Stride}, which need {needed}: "
-                + $"{string.Join("; ", tooShort.Take(Named).Select(static s => $"'{s.Name}' has {s.Total}"))}{more}. Give fewer --frames or a smaller --frame-stride, or remove these folders.");
+                + $"{string.Join("; ", tooShort.Take(Named).Select(static s => $"'{s.Name}' has {s.Total}"))}{more}. Give fewer frames (--frames) or a smaller --frame-stride, or remove these folders.");
         }
 
         return [.. sequences.SelectMany(s => s.Frames.Chunk(cut.Frames).Where(c => c.Length == cut.Frames).Select(c => new PlannedClip(splitOf(c[0]), c)))];
@@ -94,7 +103,7 @@ internal static class SequenceFolderImporter
             {
                 if (stated is not null && parts.Select(p => p[level]).Distinct(StringComparer.OrdinalIgnoreCase).Count() > 1)
                 {
-                    throw new DataException($"'{source}' has its own splits. Leave the stated split '{stated}' out.");
+                    throw new DataException($"'{source}' has its own splits. Leave --split {stated} out.");
                 }
 
                 var stray = Array.FindIndex(parts, p => p.Length == level + 1);
@@ -115,7 +124,7 @@ internal static class SequenceFolderImporter
         if (stated is null)
         {
             throw new DataException(
-                $"'{source}' has no train/ and test/ folders of sequences. Arrange it as train/SEQUENCE/FRAME and test/SEQUENCE/FRAME, or state which split it is (--split NAME).");
+                $"'{source}' has no train/ and test/ (or val/) folders of sequences. Arrange it as train/SEQUENCE/FRAME and test/SEQUENCE/FRAME, or state which split it is: --split train.");
         }
 
         var loose = Array.FindIndex(parts, static p => p.Length == 0);
@@ -133,7 +142,7 @@ internal static class SequenceFolderImporter
         PlannedClip[] clips,
         Dictionary<string, int> slots,
         ImageShape strip,
-        CorruptImage[] corrupt,
+        DecodedSource found,
         IProgress<ImportReport>? progress,
         CancellationToken cancel)
     {
@@ -163,7 +172,8 @@ internal static class SequenceFolderImporter
                 }
             }
 
-            return new ImportOutcome(target.Name, target.Publish(packs, strip, []), [.. corrupt.Select(static c => c.ToString())]);
+            return new ImportOutcome(
+                target.Name, target.Publish(packs, strip, []), [.. found.Corrupt.Select(static c => c.ToString())], found.LeftOut.All);
         }
         finally
         {

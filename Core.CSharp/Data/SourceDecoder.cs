@@ -14,6 +14,13 @@ internal sealed record CorruptImage(string Path, string Problem)
     public override string ToString() => $"{Path} ({Problem})";
 }
 
+/// <summary>What was found in a source.</summary>
+/// <param name="Images">Decoded, in no particular order.</param>
+/// <param name="Folders">Every folder, those too that only the paths of files tell of.</param>
+/// <param name="Corrupt">What cannot be read or stored, in ordinal order.</param>
+/// <param name="LeftOut">What is no image.</param>
+internal sealed record DecodedSource(DecodedImage[] Images, string[] Folders, CorruptImage[] Corrupt, LeftOutCount LeftOut);
+
 /// <summary>Decodes the images of a source on all cores, in one pass over it, within <see cref="ImportLimits"/>.</summary>
 internal static class SourceDecoder
 {
@@ -21,16 +28,16 @@ internal static class SourceDecoder
     /// <param name="source">See <see cref="EntrySource"/>.</param>
     /// <param name="spool">Takes the pixels.</param>
     /// <param name="options">Channels and resize rule.</param>
-    /// <param name="wanted">Which images, by path.</param>
+    /// <param name="wanted">Which images, by path; others are not counted as left out.</param>
     /// <param name="progress">Told of images read.</param>
     /// <param name="cancel">Stops.</param>
-    /// <returns>What was decoded, the source's folders, and what is corrupt in ordinal order.</returns>
-    public static (DecodedImage[] Images, string[] Folders, CorruptImage[] Corrupt) Decode(
+    public static DecodedSource Decode(
         string source, SpoolFile spool, ImportOptions options, Func<string, bool> wanted, IProgress<ImportReport>? progress, CancellationToken cancel)
     {
         var images = new ConcurrentBag<DecodedImage>();
         var corrupt = new ConcurrentBag<CorruptImage>();
-        var folders = new List<string>();
+        var folders = new HashSet<string>(StringComparer.Ordinal);
+        var leftOut = new LeftOutCount();
         var seen = new HashSet<string>(StringComparer.Ordinal);
         var done = 0;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -43,16 +50,8 @@ internal static class SourceDecoder
         {
             foreach (var entry in EntrySource.Entries(source))
             {
-                if (EntrySource.IsIgnored(entry.Path))
-                {
-                    continue;
-                }
-
-                if (entry.IsFolder)
-                {
-                    folders.Add(entry.Path);
-                }
-                else if (ImageDecoder.IsImage(entry.Path) && wanted(entry.Path))
+                AddFolders(entry);
+                if (!leftOut.Takes(entry, ImageDecoder.IsImage, LeftOutReason.Extension) && !entry.IsFolder && wanted(entry.Path))
                 {
                     if (!seen.Add(entry.Path))
                     {
@@ -76,7 +75,20 @@ internal static class SourceDecoder
 
         Finish(rethrow: true);
         progress?.Report(new ImportReport("decoding", done, done));
-        return ([.. images], [.. folders], [.. corrupt.OrderBy(static c => c.ToString(), StringComparer.Ordinal)]);
+        return new DecodedSource([.. images], [.. folders], [.. corrupt.OrderBy(static c => c.ToString(), StringComparer.Ordinal)], leftOut);
+
+        void AddFolders(SourceEntry entry)
+        {
+            for (var folder = entry.IsFolder ? entry.Path : Above(entry.Path); folder.Length > 0; folder = Above(folder))
+            {
+                if (!EntrySource.IsIgnored(folder) && !folders.Add(folder))
+                {
+                    return;
+                }
+            }
+        }
+
+        static string Above(string path) => path.LastIndexOf('/') is var end and >= 0 ? path[..end] : string.Empty;
 
         void Read(SourceEntry entry)
         {

@@ -36,7 +36,7 @@ internal sealed class SpoolFile : IDisposable
                 var other = (Shape: shape, Path: name);
                 var (a, b) = string.CompareOrdinal(first.Value.Path, name) < 0 ? (first.Value, other) : (other, first.Value);
                 throw new DataException(
-                    $"Image sizes differ: '{a.Path}' is {a.Shape}, '{b.Path}' is {b.Shape}. Give a resize rule (exact size, or shorter side and centre crop).");
+                    $"Image sizes differ: '{a.Path}' is {a.Shape}, '{b.Path}' is {b.Shape}. Give --resize N (the shorter side to N, then the middle square) or --resize HxW (exactly).");
             }
 
             slot = count++;

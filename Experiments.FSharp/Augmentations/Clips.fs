@@ -28,11 +28,12 @@ type Clips =
 
     interface ITrainsOn with
         member a.Data = a.Data
+        member a.Inner = a
 
 [<AutoOpen>]
 module ClipForms =
     /// Clips of this data.
     let clips (data: Data) (ops: Op list) : IAugmentation<Clip> = { Data = data; Ops = ops }
 
-    /// Clips that `sslr data import NAME FOLDER --frames T` brought in, with ImageNet's constants.
+    /// Clips that `sslr data import NAME FOLDER --frames T` brought in.
     let clipsOf (name: string) (ops: Op list) : IAugmentation<Clip> = clips (Data.imported name) ops

@@ -106,7 +106,7 @@ let private faults: (string * (string -> string) * ImportOptions * string list) 
         "sizes that differ",
         folder (more [ File("train/cat/9.png", flat 9 0 0) ]),
         plain,
-        [ "8x8x3"; "9x9x3"; "resize rule" ]
+        [ "8x8x3"; "9x9x3"; "--resize N" ]
         "classes that differ", folder (more [ File("train/emu/0.png", flat 8 2 0) ]), plain, [ "'test' lacks 'emu'" ]
         "no images", folder [ File("readme.txt", bad) ], plain, [ "nothing that can be imported" ]
         "no splits",
@@ -208,7 +208,9 @@ let tests =
                     let bad = smallSet 8 @ [ File("train/dog/x.png", [| 0uy |]) ]
 
                     Expect.throwsT<DataException>
-                        (fun () -> importTo root (writeFolder (Path.Combine(folder, "bad")) bad) plain |> ignore)
+                        (fun () ->
+                            importTo root (writeFolder (Path.Combine(folder, "bad")) bad) replacing
+                            |> ignore)
                         "refused"
 
                     let after =
@@ -411,7 +413,10 @@ let tests =
                     Expect.equal (train.Pixels(1L).ToArray()) [| 4uy; 5uy; 6uy; 7uy |] "pixels"
                     Expect.equal [ for i in 0..2 -> train.Label i ] [ 2; 0; 1 ] "labels"
                     Expect.sequenceEqual train.ClassNames [ "0"; "1"; "2" ] "names"
-                    importTo root source (options null none (Nullable 3) false null) |> ignore
+
+                    importTo root source (ImportOptions(null, none, Nullable 3, false, null, Replace = true))
+                    |> ignore
+
                     use colour = DatasetCatalogue.Open(root, "small", "test")
                     Expect.equal (colour.Pixels(0L).ToArray()[..5]) [| 9uy; 9uy; 9uy; 8uy; 8uy; 8uy |] "grey repeated")
             }

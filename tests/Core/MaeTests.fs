@@ -137,7 +137,7 @@ let private references =
                         {
                             Image = SslResearch.Core.Data.ImageShape(224, 224, 3)
                             Classes = 10
-                            Normalisation = Data.normalisation Cifar10
+                            Normalisation = (Data.constants Cifar10).Value
                             Encoder =
                                 build
                                     { VitBase 224 16 with

@@ -18,7 +18,7 @@ let private build side patch ratio shape =
             Ops = []
         }
 
-    augmentation.Build(ImageShape(side, side, 3), Data.normalisation Cifar10) :?> MaskedAugmenter
+    augmentation.Build(ImageShape(side, side, 3), (Data.constants Cifar10).Value) :?> MaskedAugmenter
 
 /// The hidden patches of one image as a grid.
 let private grid (a: MaskedAugmenter) seed epoch index =

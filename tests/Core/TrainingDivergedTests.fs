@@ -25,7 +25,7 @@ let private build () =
             {
                 Image = images.Value.Shape
                 Classes = images.Value.ClassNames.Count
-                Normalisation = Data.normalisation experiment.Setting.Data
+                Normalisation = Data.normalisation images.Value experiment.Setting.Data
                 Encoder = experiment.Setting.Backbone.Build images.Value.Shape.Channels
                 Seed = 1UL
                 Device = torch.CPU
@@ -104,7 +104,7 @@ let private start folder (bad: int64) (factor: float32) (cut: Cut option) =
         Trainer.Train(
             method,
             images.Value,
-            experiment.Augment.Build(images.Value.Shape, Data.normalisation experiment.Setting.Data),
+            experiment.Augment.Build(images.Value.Shape, Data.normalisation images.Value experiment.Setting.Data),
             options folder,
             null,
             stop.Token

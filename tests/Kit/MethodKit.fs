@@ -130,7 +130,7 @@ let private build (e: Experiment<'Views>) (seed: uint64) =
             {
                 Image = images.Shape
                 Classes = images.ClassNames.Count
-                Normalisation = Data.normalisation e.Setting.Data
+                Normalisation = Data.normalisation (store e) e.Setting.Data
                 Encoder = e.Setting.Backbone.Build images.Shape.Channels
                 Seed = seed
                 Device = cpu.Value
@@ -146,7 +146,7 @@ let private build (e: Experiment<'Views>) (seed: uint64) =
     method
 
 let private augmenter (e: Experiment<'Views>) =
-    e.Augment.Build((store e).Shape, Data.normalisation e.Setting.Data)
+    e.Augment.Build((store e).Shape, Data.normalisation (store e) e.Setting.Data)
 
 /// The tensors of one rendered batch, copied.
 let private tensors (e: Experiment<'Views>) (step: int64) =

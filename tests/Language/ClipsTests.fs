@@ -174,7 +174,11 @@ let tests =
                     let source = writeFolder (Path.Combine(folder, "set")) films
 
                     let before =
-                        Datasets.problems root [ Run.ofExperiment (nextFrame (Data.imported "films")) ]
+                        Datasets.problems
+                            root
+                            [
+                                Run.ofExperiment (nextFrame (Data.importedWith Normalisation.imageNet "films"))
+                            ]
                         |> List.map string
 
                     Expect.exists before (fun p -> p.Contains "Augment.Data" && p.Contains "films") "not there yet"
@@ -187,7 +191,11 @@ let tests =
                     Expect.equal code 0 error
 
                     let after =
-                        Datasets.problems root [ Run.ofExperiment (nextFrame (Data.imported "films")) ]
+                        Datasets.problems
+                            root
+                            [
+                                Run.ofExperiment (nextFrame (Data.importedWith Normalisation.imageNet "films"))
+                            ]
                         |> List.map string
 
                     hasOne [ "20 images a batch"; "only 2" ] after
@@ -203,6 +211,7 @@ let tests =
                                 "2"
                                 "--frame-stride"
                                 "2"
+                                "--replace"
                                 "--data"
                                 root
                             ]

@@ -55,7 +55,7 @@ let private run =
 
 /// All images of a split, as they are.
 let private images (store: ImageStore) =
-    let augmenter = (oneView []).Build(store.Shape, Data.normalisation setting.Data)
+    let augmenter = (oneView []).Build(store.Shape, Data.normalisation store setting.Data)
 
     use loader =
         new Loader<OneView>(store, augmenter, LoaderOptions(store.Count, 0UL, 1, 1, true), torch.device "cpu", 0L)

@@ -61,7 +61,7 @@ let tests =
                         {
                             Image = SslResearch.Core.Data.ImageShape(32, 32, 3)
                             Classes = 10
-                            Normalisation = Data.normalisation Cifar10
+                            Normalisation = (Data.constants Cifar10).Value
                             Encoder = encoder
                             Seed = 1UL
                             Device = torch.CPU

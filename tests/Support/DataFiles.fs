@@ -126,6 +126,10 @@ let gzip (content: byte[]) =
 
 let plain: ImportOptions = ImportOptions(null, ResizeRule.None(), Nullable(), false, null)
 
+/// The same in place of what is there.
+let replacing: ImportOptions =
+    ImportOptions(null, ResizeRule.None(), Nullable(), false, null, Replace = true)
+
 let importTo root source options =
     Importers.Import("small", source, root, options, null, Threading.CancellationToken.None)
 

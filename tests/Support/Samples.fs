@@ -103,6 +103,7 @@ let stored (run: Run) seed (scores: (Protocol * float) list) : StoredRun =
                 TestCount = 200
                 TrainFingerprint = "aaaabbbbccccddddeeee"
                 TestFingerprint = "1111222233334444"
+                Normalisation = None
             }
         TrainedOn = None
         Provenance =
