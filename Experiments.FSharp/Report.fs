@@ -143,8 +143,12 @@ tr:hover td{background:#1c222c}ul,.small,figcaption{color:#9aa6b8}}
     let private write (path: string) (text: string) =
         if not (File.Exists path) || File.ReadAllText path <> text then
             let temporary = $"{path}.{Environment.ProcessId}.tmp"
-            File.WriteAllText(temporary, text)
-            File.Move(temporary, path, true)
+
+            try
+                File.WriteAllText(temporary, text)
+                File.Move(temporary, path, true)
+            finally
+                File.Delete temporary
 
     /// Renders table.md, table.csv and report.html beside runs.jsonl; yields the tables.
     let render (results: string) (recipe: Recipe) : RenderedTable list =

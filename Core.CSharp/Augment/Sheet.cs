@@ -82,8 +82,15 @@ internal static class Sheet
         var full = Path.GetFullPath(path);
         Directory.CreateDirectory(Path.GetDirectoryName(full)!);
         var temporary = $"{full}.{Environment.ProcessId}.tmp";
-        File.WriteAllBytes(temporary, png);
-        File.Move(temporary, full, overwrite: true);
+        try
+        {
+            File.WriteAllBytes(temporary, png);
+            File.Move(temporary, full, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
     }
 
     /// <summary>RGBA of a view: (C, H, W) normalised values back to 0 … 255.</summary>
