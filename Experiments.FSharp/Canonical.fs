@@ -12,6 +12,13 @@ exception CanonicalException of path: string * typeName: string with
     override e.Message =
         $"{e.path} holds a value of type {e.typeName}, which has no canonical text: use records, unions, lists, options, tuples, numbers, strings."
 
+/// A field that a record got when runs had been stored already. The value that they had without it, by its canonical text, is left out of the
+/// text, so that they keep their identity.
+[<AttributeUsage(AttributeTargets.Property)>]
+type AddedLaterAttribute(before: string) =
+    inherit Attribute()
+    member _.Before = before
+
 /// The text of a value that a run's identity is the hash of: every field of every record and union, one line each, the
 /// same on every machine and in every culture.
 [<RequireQualifiedAccess>]
@@ -102,10 +109,20 @@ module Canonical =
 
                 nested
                     [
-                        for p in FSharpType.GetRecordFields(t, flags) -> p.Name, FSharpValue.GetRecordField(value, p)
+                        for p in FSharpType.GetRecordFields(t, flags) do
+                            let field = FSharpValue.GetRecordField(value, p)
+
+                            match p.GetCustomAttributes(typeof<AddedLaterAttribute>, false) with
+                            | [| :? AddedLaterAttribute as later |] when leaves field = [ later.Before ] -> ()
+                            | _ -> p.Name, field
                     ]
             else
                 raise (CanonicalException(path, t.FullName))
+
+    and private leaves (value: obj) : string list =
+        let lines = ResizeArray()
+        write (fun _ line -> lines.Add line) "" value
+        List.ofSeq lines
 
     /// One line `path = value` for each leaf, and one for each record and union case on the way, in order of declaration.
     let text (name: string) (value: obj) : string =

@@ -32,7 +32,8 @@ module Provenance =
 
              let named =
                  if File.Exists path then
-                     File.ReadLines path |> Seq.tryFind _.StartsWith("model name", StringComparison.Ordinal)
+                     File.ReadLines path
+                     |> Seq.tryFind _.StartsWith("model name", StringComparison.Ordinal)
                  else
                      None
 

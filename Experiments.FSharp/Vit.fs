@@ -10,6 +10,14 @@ type VitPositions =
     /// Fixed sines and cosines of column and row, as MAE has them.
     | SinCos
 
+/// How positions are interpolated for views of another size than they are made for.
+[<RequireQualifiedAccess>]
+type VitResizing =
+    /// By the two sizes, so that a mirrored table gives mirrored positions.
+    | BySize
+    /// By DINO's scale, which adds 0.1 patches to the side: not symmetric, and what weights trained with it expect.
+    | DinoScale
+
 /// What becomes the feature vector of a vision transformer.
 [<RequireQualifiedAccess>]
 type VitPool =
@@ -36,6 +44,8 @@ type Vit =
         /// Further learned tokens beside CLS (Darcet et al. 2024).
         Registers: int
         Positions: VitPositions
+        [<AddedLater "DinoScale">]
+        Resizing: VitResizing
         Pool: VitPool
         /// Initial factor of each branch's channels, then learned (CaiT, DINOv2).
         LayerScale: float option
@@ -53,6 +63,11 @@ type Vit =
                 match v.Positions with
                 | VitPositions.Learned -> PositionEncoding.Learned
                 | VitPositions.SinCos -> PositionEncoding.SinCos
+
+            let resizing =
+                match v.Resizing with
+                | VitResizing.BySize -> PositionResizing.Size
+                | VitResizing.DinoScale -> PositionResizing.DinoScale
 
             let pool =
                 match v.Pool with
@@ -74,7 +89,8 @@ type Vit =
                     v.DropPath,
                     v.QkvBias,
                     v.NormEpsilon,
-                    channels
+                    channels,
+                    Resizing = resizing
                 )
             )
 
@@ -161,6 +177,7 @@ module Vits =
             MlpRatio = 4.
             Registers = 0
             Positions = VitPositions.Learned
+            Resizing = VitResizing.BySize
             Pool = VitPool.Cls
             LayerScale = None
             DropPath = 0.

@@ -14,6 +14,8 @@ let transformer: IBackbone =
         Depth = 3
         Heads = 2
         Positions = VitPositions.SinCos
+        // As the stored runs were trained.
+        Resizing = VitResizing.DinoScale
         Pool = VitPool.Mean
     }
 

@@ -20,7 +20,7 @@ internal static partial class RegularFile
         }
 
         var status = stackalloc byte[StructureBytes];
-        return statx(CurrentFolder, path, 0, TypeOnly, status) == 0
+        return statx(CurrentFolder, Path.GetFullPath(path), 0, TypeOnly, status) == 0
             ? ProblemOfMode(*(ushort*)(status + ModeOffset))
             : $"cannot be read: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}";
     }

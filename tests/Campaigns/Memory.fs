@@ -31,7 +31,7 @@ type private Reading =
     {
         Step: int64
         Resident: int64
-        /// Live objects of .NET, garbage included.
+        /// What .NET's collector has taken from the system.
         Managed: int64
         /// What native code holds, tensors included.
         Native: int64
@@ -49,7 +49,7 @@ let private read step =
     {
         Step = step
         Resident = resident ()
-        Managed = GC.GetTotalMemory false / 1024L
+        Managed = GC.GetGCMemoryInfo().TotalCommittedBytes / 1024L
         Native = (NativeHeap.inUse () |> Option.defaultValue 0L) / 1024L
         Tensors = torch.Tensor.TotalCount
     }

@@ -248,6 +248,14 @@ let tests =
                     "text"
             }
 
+            test "a field that was added later leaves earlier runs their identity, and tells its other values" {
+                let text (resizing: VitResizing) =
+                    Canonical.text "b" (box { SmallVit with Resizing = resizing })
+
+                Expect.isFalse ((text VitResizing.DinoScale).Contains "Resizing") "as it was"
+                Expect.stringContains (text VitResizing.BySize) "b.Resizing = BySize" "told"
+            }
+
             test "culture changes nothing" {
                 let before = Globalization.CultureInfo.CurrentCulture
                 let id = (Run.ofExperiment Samples.simclr).Id

@@ -92,7 +92,7 @@ let private import (options: RunOptions) (shade: int) =
     if Directory.Exists root then
         Directory.Delete(root, true)
 
-    let source = Path.Combine(options.DataRoot, "..", "source")
+    let source = options.DataRoot + "-source"
 
     if Directory.Exists source then
         Directory.Delete(source, true)

@@ -6,6 +6,7 @@ open System.Text.Json
 open System.Threading
 open Expecto
 open SslResearch
+open SslResearch.Core.Augment
 open SslResearch.Core.Data
 open SslResearch.Core.Training
 open Tests.Support
@@ -253,6 +254,47 @@ let tests =
                     wholeLines folder.FullName
                 finally
                     folder.Delete true
+            }
+
+            test "pages and pictures on a full disk stay as they were, and leave nothing half-written" {
+                onDisk 1024 (fun disk ->
+                    let run = Run.ofExperiment Samples.simclr
+                    let recipe = Samples.recipe "pages" [ Table.compare "pages" [ run ] [ Samples.knn ] ]
+                    let store = Store(disk, recipe.Name)
+                    let picture = Path.Combine(store.Folder, "sheet.png")
+                    let png (shade: byte) = Array.create 50_000 shade
+
+                    let draw shade =
+                        Report.render disk recipe |> ignore
+                        Sheet.Save(picture, png shade)
+
+                    store.Append(Samples.stored run 0 [ Samples.knn, 50. ])
+                    draw 1uy
+
+                    let files () =
+                        [
+                            for path in Directory.GetFiles(disk, "*", SearchOption.AllDirectories) |> Array.sort do
+                                if Path.GetFileName path <> "filler" then
+                                    path, File.ReadAllBytes path
+                        ]
+
+                    store.Append(Samples.stored run 1 [ Samples.knn, 60. ])
+                    let before = files ()
+
+                    fill disk 0L
+                    Expect.throwsT<IOException> (fun () -> Report.render disk recipe |> ignore) "no page"
+                    Expect.throwsT<IOException> (fun () -> Sheet.Save(picture, png 2uy)) "no picture"
+                    Expect.isEmpty (halfWritten disk) "nothing half-written"
+                    Expect.equal (files ()) before "everything as it was"
+                    emptied disk
+                    draw 2uy
+
+                    Expect.stringContains
+                        (File.ReadAllText(Path.Combine(store.Folder, "table.md")))
+                        "55.0"
+                        "the new page"
+
+                    Expect.equal (File.ReadAllBytes picture) (png 2uy) "the new picture")
             }
 
             test "metrics, timing and events on a full disk: one error each time, no half line, no open file" {
