@@ -272,6 +272,11 @@ target "Test" "Runs all tests; the last line counts them. Arguments go to Expect
     program "tests" "SslResearch.Tests" arguments)
 
 target
+    "Campaign"
+    "stops|fuzz|memory: every method stopped at every state; damaged inputs by the thousand; memory over long trainings."
+    (fun arguments -> program "tests" "SslResearch.Tests" ("campaign" :: arguments))
+
+target
     "Bench"
     "[a b …]: benchmarks by letter or name, alternated with the peer; without arguments all of them."
     (fun arguments -> program "benchmarks" "SslResearch.Benchmarks" arguments)
@@ -290,6 +295,7 @@ for name in [ "Compare"; "Run"; "Sweep"; "Tables"; "List"; "Check"; "Show"; "Dat
     "Packages" ==> "Program" ==> name |> ignore
 
 "Packages" ==> "TestProgram" ==> "Test" |> ignore
+"TestProgram" ==> "Campaign" |> ignore
 "Packages" ==> "BenchProgram" ==> "Bench" |> ignore
 
 for name in [ "Build"; "Format"; "CheckFormat"; "Pack" ] do

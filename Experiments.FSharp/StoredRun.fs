@@ -317,7 +317,7 @@ module StoredRun =
 
         let numbers (name: string) (e: JsonElement) =
             match e.TryGetProperty name with
-            | true, values -> Some [ for value in values.EnumerateArray() -> value.GetDouble() ]
+            | true, values -> Some [ for value in values.EnumerateArray() -> real value ]
             | _ -> None
 
         let whole (name: string) (e: JsonElement) =
