@@ -1,5 +1,3 @@
-using SslResearch.Core.Data;
-
 namespace SslResearch.Core.Runtime;
 
 /// <summary>The folder for everything that can be made again.</summary>
@@ -12,7 +10,7 @@ public static class CacheRoot
     /// <c>$XDG_CACHE_HOME/sslr</c>, else <c>~/.cache/sslr</c> (the local application data folder on other systems). A relative
     /// <c>XDG_CACHE_HOME</c> is ignored, as its specification says.
     /// </summary>
-    /// <exception cref="DataException">The user has no home.</exception>
+    /// <exception cref="TorchRuntimeException">The user has no home.</exception>
     public static string Folder
     {
         get
@@ -30,8 +28,8 @@ public static class CacheRoot
                 Environment.SpecialFolderOption.DoNotVerify);
             if (!Path.IsPathFullyQualified(folder) || (folder == "/" && folder != given))
             {
-                throw new DataException(
-                    $"There is no folder for the cache: this user has no home folder, and {home} is {(string.IsNullOrEmpty(given) ? "not set" : $"'{given}', not an absolute path")}. Set {Variable} to an absolute path; datasets can lie elsewhere, too: --data DIR or {DataRoot.Variable}.");
+                throw new TorchRuntimeException(
+                    $"There is no folder for the cache: this user has no home folder, and {home} is {(string.IsNullOrEmpty(given) ? "not set" : $"'{given}', not an absolute path")}. Set {Variable} to an absolute path; datasets can lie elsewhere, too: --data DIR or SSLR_DATA.");
             }
 
             return OperatingSystem.IsLinux() ? Path.Combine(folder, ".cache", "sslr") : Path.Combine(folder, "sslr");

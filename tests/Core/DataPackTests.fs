@@ -282,7 +282,8 @@ let environment =
 
             test "without a home it is one error that names the ways out, and no folder of the current directory" {
                 let text =
-                    under null "relative" (fun () -> messageOf<DataException, _>(fun () -> DataRoot.Resolve null))
+                    under null "relative" (fun () ->
+                        messageOf<SslResearch.Core.Runtime.TorchRuntimeException, _>(fun () -> DataRoot.Resolve null))
 
                 for part in [ "HOME"; "XDG_CACHE_HOME"; "--data"; "SSLR_DATA" ] do
                     Expect.stringContains text part "message"
