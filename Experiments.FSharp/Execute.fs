@@ -368,11 +368,13 @@ module Execute =
         | :? UnauthorizedAccessException -> true
         | other -> isOfTheDisk other.InnerException
 
-    /// Run and seed pairs that a recipe asks for under these options, and those of them that its store lacks.
-    let missing (recipe: Recipe) (options: RunOptions) (stored: StoredRun list) =
-        let present = Contents.present options.DataRoot
+    let private missingOn present (recipe: Recipe) (options: RunOptions) (stored: StoredRun list) =
         let wanted = tasks recipe options
         wanted, wanted |> List.filter (Contents.isDone present stored >> not)
+
+    /// Run and seed pairs that a recipe asks for under these options, and those of them that its store lacks.
+    let missing (recipe: Recipe) (options: RunOptions) (stored: StoredRun list) =
+        missingOn (Contents.present options.DataRoot) recipe options stored
 
     /// Runs everything that a recipe asks for and its store lacks. A finished run is never run again; a run that another
     /// process is busy with is left to it and awaited at the end. One failing run does not keep the others from running.
@@ -392,8 +394,8 @@ module Execute =
 
         let present = Contents.present options.DataRoot
         let isStored = Contents.isDone present
-        let wanted = tasks recipe options
-        let before, missing = wanted |> List.partition (isStored stored.Runs)
+        let wanted, missing = missingOn present recipe options stored.Runs
+        let before = wanted.Length - missing.Length
 
         for run, seed in missing do
             if
@@ -511,14 +513,14 @@ module Execute =
                     pass true busy
 
             try
-                missing |> List.mapi (fun i task -> before.Length + i + 1, task) |> pass false
+                missing |> List.mapi (fun i task -> before + i + 1, task) |> pass false
             finally
                 for splits in opened.Values do
                     (splits :> IDisposable).Dispose()
 
         {
             Done = finished
-            Before = before.Length
+            Before = before
             Failed = failed
             Interrupted = interrupted
         }

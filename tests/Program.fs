@@ -25,16 +25,25 @@ let private test argv =
     let code =
         runTestsInAssemblyWithCLIArgs [ Sequenced; No_Spinner; Colours colours; Printer printer ] argv
 
+    let complaints =
+        if Array.isEmpty argv then
+            Tests.Framework.ConformanceTests.complaints ()
+        else
+            []
+
+    for complaint in complaints do
+        eprintfn $"reference values: {complaint}"
+
     // Expecto pads Console.Out and ends with a colour code; the count must be a line of its own.
     match counts.Value with
     | Some(passed, failed, skipped) ->
         Console.Out.Flush()
         use out = Console.OpenStandardOutput()
-        let line = $"\n{passed} passed, {failed} failed, {skipped} skipped\n"
+        let line = $"\n{passed} passed, {failed + complaints.Length} failed, {skipped} skipped\n"
         out.Write(Text.Encoding.UTF8.GetBytes(line).AsSpan())
     | None -> ()
 
-    code
+    if complaints.IsEmpty then code else max code 1
 
 [<EntryPoint>]
 let main argv =

@@ -54,6 +54,9 @@ public sealed class ViewPipeline
     /// <summary>The twins without SIMD; for tests.</summary>
     internal bool Scalar { get; init; }
 
+    /// <summary>Keeps what bicubic resampling overshoots; for tests.</summary>
+    internal bool KeepsOvershoot { get; init; }
+
     /// <summary>Everything wrong with a pipeline, one sentence each.</summary>
     public static IReadOnlyList<string> Problems(ImageShape source, IReadOnlyList<ViewOp> ops, ChannelNormalisation normalisation)
     {
@@ -157,7 +160,7 @@ public sealed class ViewPipeline
         }
 
         var workspace = Workspace.For(need);
-        new ViewRenderer(workspace, Source.Channels, Scalar).Run(pixels, Source, ops, parameters, scaleBias, view);
+        new ViewRenderer(workspace, Source.Channels, Scalar, KeepsOvershoot).Run(pixels, Source, ops, parameters, scaleBias, view);
     }
 
     private static (WorkspaceNeed Need, ImageShape Output) Plan(ImageShape source, IReadOnlyList<ViewOp> ops)

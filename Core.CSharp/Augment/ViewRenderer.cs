@@ -5,7 +5,7 @@ using SslResearch.Core.Data;
 namespace SslResearch.Core.Augment;
 
 /// <summary>One rendering: leading geometry in one resampling, pixel steps gathered into as few passes as their means allow.</summary>
-internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scalar)
+internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scalar, bool overshoot)
 {
     private int height, width, points;
 
@@ -231,7 +231,7 @@ internal unsafe ref struct ViewRenderer(Workspace space, int channels, bool scal
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Vertical(float* target, int targetStride, int sourceHeight, Interpolation mode)
     {
-        var clamp = mode == Interpolation.Bicubic;
+        var clamp = mode == Interpolation.Bicubic && !overshoot;
         for (var c = 0; c < channels; c++)
         {
             var source = space.Between + (c * WorkspaceNeed.BetweenPlane(sourceHeight, width));

@@ -56,14 +56,14 @@ internal static class SequenceFolderImporter
 
     private static PlannedClip[] Plan(string source, string? stated, ClipCut cut, CancellationToken cancel)
     {
-        var paths = new List<string>();
+        var (paths, folders) = (new List<string>(), new List<string>());
         var leftOut = new LeftOutCount();
         foreach (var entry in EntrySource.Entries(source))
         {
             cancel.ThrowIfCancellationRequested();
-            if (!leftOut.Takes(entry, ImageDecoder.IsImage, LeftOutReason.Extension) && !entry.IsFolder)
+            if (!leftOut.Takes(entry, ImageDecoder.IsImage, LeftOutReason.Extension))
             {
-                paths.Add(entry.Path);
+                (entry.IsFolder ? folders : paths).Add(entry.Path.TrimEnd('/'));
             }
         }
 
@@ -73,6 +73,7 @@ internal static class SequenceFolderImporter
         }
 
         var splitOf = SplitOf(paths, stated, source);
+        CheckSplits(paths, folders, source, leftOut);
         var sequences = paths.GroupBy(Folder, StringComparer.Ordinal)
             .OrderBy(static g => g.Key, StringComparer.Ordinal)
             .Select(g => (Name: g.Key, Frames: g.Order(StringComparer.Ordinal).Where((_, i) => i % cut.Stride == 0).ToArray(), Total: g.Count()))
@@ -91,6 +92,19 @@ internal static class SequenceFolderImporter
     }
 
     private static string Folder(string path) => path.LastIndexOf('/') is var end and >= 0 ? path[..end] : string.Empty;
+
+    /// <summary>Refuses a folder beside those of the splits that is named like one and holds no frames.</summary>
+    private static void CheckSplits(List<string> paths, List<string> folders, string source, LeftOutCount leftOut)
+    {
+        var filled = paths.SelectMany(static p => Enumerable.Range(0, p.Length).Where(i => p[i] == '/').Select(i => p[..i])).ToHashSet(StringComparer.Ordinal);
+        var besides = filled.Where(IsSplit).Select(Folder).ToHashSet(StringComparer.Ordinal);
+        if (folders.Where(f => IsSplit(f) && !filled.Contains(f) && besides.Contains(Folder(f))).Min(StringComparer.Ordinal) is { } bare)
+        {
+            throw new DataException($"Split '{bare}' in '{source}' has no frames. Add frames or remove its folder.{leftOut}");
+        }
+
+        static bool IsSplit(string folder) => ClassFolderImporter.SplitNames.Contains(folder[(folder.LastIndexOf('/') + 1)..].ToLowerInvariant());
+    }
 
     /// <summary>From a frame's path to its split: the first level at which every frame lies in a folder named like one, or the stated split.</summary>
     private static Func<string, string> SplitOf(List<string> paths, string? stated, string source)

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -45,8 +46,8 @@ public static class KnnClassifier
 
         using var frozen = no_grad();
         using var scope = NewDisposeScope();
-        var bank = nn.functional.normalize(train.Features, 2, 1); // (M, d)
-        var queries = nn.functional.normalize(test.Features, 2, 1); // (N, d)
+        var bank = UnitRows.Of(train.Features); // (M, d)
+        var queries = UnitRows.Of(test.Features); // (N, d)
         for (long first = 0; first < test.Count; first += TestTile)
         {
             var rows = (int)Math.Min(TestTile, test.Count - first);

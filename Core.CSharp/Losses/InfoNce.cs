@@ -10,9 +10,6 @@ namespace SslResearch.Core.Losses;
 /// </summary>
 public static class InfoNce
 {
-    // As in PyTorch's normalize: vectors shorter than this are divided by it.
-    private const double NormFloor = 1e-12;
-
     // Similarities of a batch of 256 with so many vectors stay in a core's cache.
     private const long BlockOfQueue = 512;
 
@@ -40,12 +37,13 @@ public static class InfoNce
         using var scope = NewDisposeScope();
         if (1 / temperature <= SafeExponent && QueueKernels.Serves(queries, negatives) && QueueKernels.Serves(keys, negatives))
         {
-            var (mean, gradient) = QueueKernels.Contrast(queries, keys, negatives, temperature, NormFloor);
-            return CustomBackward.Loss(queries, mean, gradient).MoveToOuterDisposeScope();
+            var bounded = UnitRows.Bounded(queries);
+            var (mean, gradient) = QueueKernels.Contrast(bounded, UnitRows.Bounded(keys.detach()), negatives, temperature, UnitRows.Floor);
+            return CustomBackward.Loss(bounded, mean, gradient).MoveToOuterDisposeScope();
         }
 
-        var query = Unit(queries).mul(1 / temperature); // (N, d)
-        var positive = query.mul(Unit(keys.detach())).sum([1L]); // (N)
+        var query = UnitRows.Of(queries).mul(1 / temperature); // (N, d)
+        var positive = query.mul(UnitRows.Of(keys.detach())).sum([1L]); // (N)
         var (total, slope) = LogSumExp(query.detach(), negatives.detach());
         var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
 
@@ -97,8 +95,8 @@ public static class InfoNce
 
     private static Tensor Among(Tensor rows, Tensor candidates, double temperature)
     {
-        var searching = Unit(rows).mul(1 / temperature); // (N, d)
-        var logits = MatrixProduct.Linear(searching, Unit(candidates)); // (N, N)
+        var searching = UnitRows.Of(rows).mul(1 / temperature); // (N, d)
+        var logits = MatrixProduct.Linear(searching, UnitRows.Of(candidates)); // (N, N)
         var own = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device);
         return nn.functional.cross_entropy(logits, own);
     }
@@ -133,8 +131,6 @@ public static class InfoNce
 
         return (sum.log().add_(largest).squeeze(1).MoveToOuterDisposeScope(), slope.div_(sum).MoveToOuterDisposeScope());
     }
-
-    private static Tensor Unit(Tensor x) => nn.functional.normalize(x, 2, 1, NormFloor);
 
     private static void CheckPair(Tensor first, Tensor second, string name, double temperature)
     {

@@ -57,7 +57,7 @@ public static class KoLeoLoss
     {
         using Scalar nobody = Nobody, epsilon = Epsilon;
         using var scope = NewDisposeScope();
-        var unit = nn.functional.normalize(rows, 2, 1, Epsilon);
+        var unit = UnitRows.Of(rows, Epsilon);
         return unit.sub(unit.index_select(0, Neighbours(unit, nobody))).add_(epsilon).norm(1, p: 2).MoveToOuterDisposeScope();
     }
 

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -9,9 +10,6 @@ namespace SslResearch.Core.Losses;
 /// </summary>
 public static class NegativeCosine
 {
-    // Shorter vectors are divided by this; their gradient is 0 then, not infinite.
-    private const double NormFloor = 1e-12;
-
     /// <summary>Mean of −cos(aᵢ, bᵢ), with gradients to both.</summary>
     /// <param name="a">(N, d) float32 or float64, N ≥ 1, any length.</param>
     /// <param name="b">(N, d).</param>
@@ -27,8 +25,8 @@ public static class NegativeCosine
         }
 
         using var scope = NewDisposeScope();
-        var unitA = nn.functional.normalize(a, 2, 1, NormFloor);
-        var unitB = nn.functional.normalize(b, 2, 1, NormFloor);
+        var unitA = UnitRows.Of(a);
+        var unitB = UnitRows.Of(b);
         return unitA.mul(unitB).sum().mul(-1.0 / a.shape[0]).MoveToOuterDisposeScope();
     }
 

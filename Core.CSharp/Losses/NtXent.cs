@@ -10,9 +10,6 @@ namespace SslResearch.Core.Losses;
 /// </summary>
 public static class NtXent
 {
-    // As in PyTorch's normalize: vectors shorter than this are divided by it.
-    private const double NormFloor = 1e-12;
-
     /// <summary>Loss of a batch whose views lie one after the other.</summary>
     /// <param name="z">(2N, d) float32 or float64, any length: rows i and N+i belong to one image.</param>
     /// <param name="temperature">τ &gt; 0.</param>
@@ -33,7 +30,7 @@ public static class NtXent
         // Dispose scopes know tensors alone; an implicit scalar would wait for the garbage collector.
         using Scalar never = double.NegativeInfinity, sharpness = 1 / temperature, first = rows / 2, end = rows + (rows / 2), one = 1L, count = rows;
         using var scope = NewDisposeScope();
-        var unit = nn.functional.normalize(z, 2, 1, NormFloor);
+        var unit = UnitRows.Of(z);
         var self = zeros(rows, rows, z.dtype, z.device);
         self.diagonal().fill_(never); // a view is no candidate for itself
         var logits = MatrixProduct.Linear(unit.mul(sharpness), unit).add_(self); // (2N, 2N)

@@ -142,7 +142,7 @@ public sealed class Moco : ISslMethod<TwoViews>
         using var frozen = torch.no_grad();
         if (!options.ShuffleKeys || options.NormSplits == 1)
         {
-            return Unit(HeadedPass.Run(keyEncoder, keyProjector, images)).MoveToOuterDisposeScope();
+            return UnitRows.Of(HeadedPass.Run(keyEncoder, keyProjector, images)).MoveToOuterDisposeScope();
         }
 
         var order = new int[images.shape[0]];
@@ -155,8 +155,6 @@ public sealed class Moco : ISslMethod<TwoViews>
 
         var shuffled = images.index_select(0, torch.tensor(order, device: images.device));
         var keys = HeadedPass.Run(keyEncoder, keyProjector, shuffled);
-        return Unit(keys.index_select(0, torch.tensor(back, device: images.device))).MoveToOuterDisposeScope();
+        return UnitRows.Of(keys.index_select(0, torch.tensor(back, device: images.device))).MoveToOuterDisposeScope();
     }
-
-    private static torch.Tensor Unit(torch.Tensor x) => torch.nn.functional.normalize(x, 2, 1);
 }

@@ -1,6 +1,7 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
 using SslResearch.Core.Views;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 
 namespace SslResearch.Core.Methods;
@@ -84,7 +85,7 @@ public sealed class NnClr : ISslMethod<TwoViews>
         var z2 = HeadedPass.Run(Encoder, projector, views.Second()); // (N, p)
         var (p1, p2) = predictor is null ? (z1, z2) : (predictor.call(z1), predictor.call(z2));
         var z = torch.cat([z1.detach(), z2.detach()], 0); // (2N, p)
-        var unit = torch.nn.functional.normalize(z, 2, 1);
+        var unit = UnitRows.Of(z);
         var neighbours = queue.Nearest(unit); // (2N, p)
         var loss = InfoNce.Neighbours(neighbours.narrow(0, 0, n), p2, temperature)
             .add(InfoNce.Neighbours(neighbours.narrow(0, n, n), p1, temperature))

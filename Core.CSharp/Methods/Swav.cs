@@ -1,6 +1,7 @@
 using SslResearch.Core.Losses;
 using SslResearch.Core.Models;
 using SslResearch.Core.Views;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 
 namespace SslResearch.Core.Methods;
@@ -31,9 +32,6 @@ public sealed record SwavOptions(
 /// </summary>
 public sealed class Swav : ISslMethod<MultiCrop>
 {
-    // As in PyTorch's normalize: vectors shorter than this are divided by it.
-    private const double NormFloor = 1e-12;
-
     private readonly SwavOptions options;
     private readonly ProjectionHead? projector;
     private readonly Prototypes prototypes;
@@ -91,7 +89,7 @@ public sealed class Swav : ISslMethod<MultiCrop>
     {
         using var scope = torch.NewDisposeScope();
         var h = CropFeatures.Of(Encoder, views); // (V·N, d)
-        var z = torch.nn.functional.normalize(projector is null ? h : projector.call(h), 2, 1, NormFloor); // (V·N, p)
+        var z = UnitRows.Of(projector is null ? h : projector.call(h)); // (V·N, p)
         var scores = prototypes.Scores(z, context.IsWithin(options.FreezePrototypes)); // (V·N, K)
         var coded = SwavLoss.CodedCrops * views.Count;
         var embedding = z.narrow(0, 0, coded).detach(); // (2N, p)

@@ -21,9 +21,6 @@ public sealed record DinoHeadOptions(int Layers, int Hidden, int Bottleneck, int
 /// </summary>
 public sealed class DinoHead : nn.Module<Tensor, Tensor>
 {
-    // As in PyTorch's normalize: vectors shorter than this are divided by it.
-    private const double NormFloor = 1e-12;
-
     private readonly Mlp mlp;
     private readonly UnitLinear prototypes;
 
@@ -58,7 +55,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
     public Tensor Unit(Tensor input)
     {
         using var vectors = mlp.call(input);
-        return nn.functional.normalize(vectors, 2, 1, NormFloor);
+        return UnitRows.Of(vectors);
     }
 
     /// <summary>Cosines with the prototypes.</summary>
@@ -135,7 +132,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
         public Tensor Scores(Tensor input, bool frozen)
         {
             using var scope = NewDisposeScope();
-            var weight = nn.functional.normalize(frozen ? weight_v.detach() : weight_v, 2, 1, NormFloor);
+            var weight = UnitRows.Of(frozen ? weight_v.detach() : weight_v);
             return MatrixProduct.Linear(input, weight).MoveToOuterDisposeScope();
         }
 

@@ -55,7 +55,7 @@ public static class Diagnostics
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var rows = nn.functional.normalize(Rows(embedding), 2, 1);
+        var rows = UnitRows.Of(Rows(embedding));
         return rows.std(0, unbiased: false).mean().item<double>() * Math.Sqrt(embedding.size(1));
     }
 
@@ -78,7 +78,7 @@ public static class Diagnostics
 
         var singular = linalg.svdvals(rows);
         var p = (singular / singular.sum()) + epsilon;
-        return Math.Exp(-(p * p.log()).sum().item<double>());
+        return Math.Exp(-xlogy(p, p).sum().item<double>());
     }
 
     /// <summary>Every k-th row, so that at most <see cref="LargestSample"/> are left.</summary>

@@ -359,7 +359,14 @@ public static class Trainer
                 Math.Clamp((waited - told.Waited).TotalSeconds / seconds, 0, 1),
                 now * ((double)(total - point.Step) / (point.Step - firstStep)));
             told = (point.Step, now, waited);
-            progress?.Report(report);
+            try
+            {
+                progress?.Report(report);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new TrainException($"What a step did could not be told: {e.Message} The same command goes on from the last checkpoint.", e);
+            }
             return report;
         }
 

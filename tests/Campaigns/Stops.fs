@@ -22,6 +22,11 @@ let run (only: string option) =
         let known = StopAt.runs.Value |> List.map fst |> String.concat ", "
         eprintfn $"There is no method '{only.Value}'. There are: {known}."
         2
+    elif StopAt.interruptIsIgnored () then
+        eprintfn
+            "SIGINT is ignored here, as in the background of a shell without job control: start the campaign in the foreground, or by setsid with signals at their defaults."
+
+        2
     else
         let root = Directory.CreateTempSubdirectory "sslr-stops-"
         let clock = Stopwatch.StartNew()

@@ -52,7 +52,47 @@ let private golden =
             let leaf e (name: string) =
                 (Golden.input name e ||> tensor).``to``(dtype).requires_grad_()
 
-            for e in Golden.entries "losses" do
+            test $"golden dinov2.cls {precision}" {
+                use scope = torch.NewDisposeScope()
+                let e = Golden.entry "losses" "dinov2.cls"
+                let expected = e.GetProperty "expected"
+
+                let p (name: string) =
+                    e.GetProperty("params").GetProperty(name).GetDouble()
+
+                let agrees (what: string) want got =
+                    Expect.isTrue (Golden.within e double want got) $"{what}: {want} against {got}"
+
+                let students = [ for i in 0..3 -> leaf e $"s{i}" ]
+
+                // The sum over all pairs of two targets and two other crops: the mean over the pairs of four crops, less those of the first two.
+                let across (others: torch.Tensor list) targets =
+                    let first = students[..1]
+                    let four = DinoLoss.Loss(cat (first @ others), targets, 4, p "student_temp")
+                    let two = DinoLoss.Loss(cat first, targets, 2, p "student_temp")
+                    four.mul((6.).ToScalar()).sub(two.mul ((2.).ToScalar()))
+
+                let targets = DinoLoss.Targets(cat [ leaf e "t0"; leaf e "t1" ], null, p "teacher_temp")
+                let loss = across students[2..] targets
+                loss.backward ()
+                agrees "value" (expected.GetProperty("value").GetDouble()) (scalar loss)
+                checkGradients e double [ "s2", students[2]; "s3", students[3] ]
+
+                let codes = Sinkhorn.Codes(cat [ leaf e "t0"; leaf e "t1" ], p "teacher_temp", int (p "n_iterations"))
+
+                [|
+                    for row in expected.GetProperty("sinkhorn_Q").EnumerateArray() do
+                        yield! Golden.floats row
+                |]
+                |> Array.iteri (fun i want -> agrees $"Q[{i}]" want ((doubles codes)[i]))
+
+                agrees
+                    "with Sinkhorn"
+                    (expected.GetProperty("sinkhorn_value").GetDouble())
+                    (scalar (across students[..1] codes))
+            }
+
+            for e in Golden.family "losses" [ "dino"; "dino_pair" ] do
                 let id = Golden.id e
 
                 let p (name: string) =

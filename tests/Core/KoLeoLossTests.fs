@@ -9,9 +9,8 @@ open Tests.Support.Networks
 open Tests.Support.Numbers
 
 let private entries =
-    Golden.entries "losses"
+    Golden.family "losses" [ "koleo"; "koleo_lightly"; "koleo_points" ]
     |> List.map Golden.id
-    |> List.filter (fun id -> id.StartsWith "koleo")
 
 /// Loops over pairs: the least distance from another vector, ε where the authors add it.
 let private naive (rows: float[][]) =

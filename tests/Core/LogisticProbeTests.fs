@@ -13,9 +13,7 @@ open Tests.Support
 open Tests.Support.Features
 open Tests.Support.Networks
 
-let private entries prefix =
-    Golden.entries "protocols"
-    |> List.filter (fun e -> (Golden.id e).StartsWith(prefix + "."))
+let private entries family = Golden.family "protocols" [ family ]
 
 let private whole (e: JsonElement) name =
     Golden.input name e |> snd |> Array.map int64

@@ -18,6 +18,11 @@ let private cut frames stride = options null none false frames stride
 let private sequence folder side label count =
     [ for i in 0 .. count - 1 -> File($"{folder}/{i:D3}.png", flat side label i) ]
 
+let private inside folder =
+    function
+    | File(path, bytes) -> File($"{folder}/{path}", bytes)
+    | other -> other
+
 let private films side =
     sequence "train/walk" side 1 7
     @ sequence "train/run" side 2 4
@@ -166,6 +171,15 @@ let tests =
                 refused (sequence "a" 8 1 3 @ sequence "b" 8 1 3) (cut 3 1) "--split"
                 refused (sequence "train" 8 1 3) (cut 3 1) "lies in no sequence's folder"
                 refused (films 8) (options "train" none false 3 1) "own splits"
+                refused (Folder "val" :: films 8) (cut 3 1) "Split 'val'"
+
+                refused
+                    (File("set/valid/notes.txt", [| 1uy |])
+                     :: Folder "set/valid"
+                     :: List.map (inside "set") (films 8))
+                    (cut 3 1)
+                    "Split 'set/valid'"
+
                 refused (films 8) (cut 1 1) "at least 2 frames"
                 refused (films 8) (cut 3 0) "received 3 and 0"
                 refused (films 8 @ sequence "train/wide" 9 1 3) (cut 3 1) "Image sizes differ"

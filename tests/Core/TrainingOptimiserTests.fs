@@ -55,7 +55,7 @@ let private golden id (options: OptimiserOptions) rate =
                         let expected = Golden.floats (e.GetProperty("expected").GetProperty($"{name}_after_{step}"))
 
                         for x, y in Array.zip expected (read (parameter bag name)) do
-                            Expect.isTrue (Golden.close 1e-5 1e-6 x (float y)) $"{name} after step {step}: {y} for {x}"
+                            Expect.isTrue (Golden.within e false x (float y)) $"{name} after step {step}: {y} for {x}"
 
                 Expect.equal (flat.Gradients.abs().sum().item<float32>()) 0f "gradients are zeroed"
             }
@@ -113,7 +113,7 @@ let private goldenSteps =
                         let expected = Golden.floats (e.GetProperty("expected").GetProperty($"{n}_grad_global"))
 
                         for x, y in Array.zip expected (read (parameter bag n)) do
-                            Expect.isTrue (Golden.close 1e-5 1e-6 x (float -y)) $"{n}: {-y} for {x}"
+                            Expect.isTrue (Golden.within e false x (float -y)) $"{n}: {-y} for {x}"
                 }
 
                 test $"""ema.update{if byTensors then ", by tensors" else ""}""" {
@@ -146,9 +146,9 @@ let private goldenSteps =
                         let m = tau (int64 step - 1L)
 
                         Expect.isTrue
-                            (Golden.close
-                                1e-9
-                                1e-12
+                            (Golden.within
+                                e
+                                true
                                 (e.GetProperty("expected").GetProperty($"tau_used_{step}").GetDouble())
                                 m)
                             "tau"
@@ -159,7 +159,7 @@ let private goldenSteps =
                             let expected = Golden.floats (e.GetProperty("expected").GetProperty($"{name}_after_{step}"))
 
                             for x, y in Array.zip expected (read (parameter teacher name)) do
-                                Expect.isTrue (Golden.close 1e-5 1e-6 x (float y)) $"{name} after {step}: {y} for {x}"
+                                Expect.isTrue (Golden.within e false x (float y)) $"{name} after {step}: {y} for {x}"
                 }
         ]
 
@@ -175,7 +175,7 @@ let private schedules =
                 Golden.floats (e.GetProperty("expected").GetProperty("values"))
                 |> Array.iteri (fun i x ->
                     Expect.isTrue
-                        (Golden.close 1e-9 1e-12 x (schedule.At(int64 i)))
+                        (Golden.within e true x (schedule.At(int64 i)))
                         $"step {i}: {schedule.At(int64 i)} for {x}")
             }
 
@@ -184,7 +184,7 @@ let private schedules =
                 let schedule = RateSchedule(0.996, 0., 1., 10L)
 
                 Golden.floats (e.GetProperty("expected").GetProperty("values"))
-                |> Array.iteri (fun i x -> Expect.isTrue (Golden.close 1e-9 1e-12 x (schedule.At(int64 i))) $"step {i}")
+                |> Array.iteri (fun i x -> Expect.isTrue (Golden.within e true x (schedule.At(int64 i))) $"step {i}")
             }
 
             test "schedule.ema_tau.solo" {
@@ -192,9 +192,7 @@ let private schedules =
 
                 Golden.floats (e.GetProperty("expected").GetProperty("values"))
                 |> Array.iteri (fun i x ->
-                    Expect.isTrue
-                        (Golden.close 1e-9 1e-12 x (MovingAverage.Rising(0.996, 1., int64 i, 10L)))
-                        $"step {i}")
+                    Expect.isTrue (Golden.within e true x (MovingAverage.Rising(0.996, 1., int64 i, 10L))) $"step {i}")
             }
 
             test "short trainings have finite rates" {

@@ -186,12 +186,21 @@ let child (arguments: string list) =
                     if state |> Option.exists (fun s -> s.Moment = moment) then
                         raiseIn signal stop
 
+                // Again and again until the thread has seen a half-written page: one rendering can be shorter than its turn to run.
                 let render () =
                     if state |> Option.exists (fun s -> s.Moment = Page) then
                         watched.IsBackground <- true
                         watched.Start()
+                        let clock = Stopwatch.StartNew()
 
-                    Report.render results recipe |> ignore
+                        // What is as it was isn't written again.
+                        while not stop.IsCancellationRequested && clock.Elapsed.TotalSeconds < 60. do
+                            for page in Directory.GetFiles(Path.Combine(results, recipe.Name), "report.*") do
+                                File.Delete page
+
+                            Report.render results recipe |> ignore
+                    else
+                        Report.render results recipe |> ignore
 
                 let inner = Progress.lines Console.Out.WriteLine
 
@@ -230,6 +239,12 @@ let child (arguments: string list) =
     | _ ->
         eprintfn "usage: stop-at STATE SIGNAL RESULTS RUN"
         ExitCode.WrongUsage
+
+/// Whether SIGINT does nothing to this process and its children, as in the background of a shell without job control.
+let interruptIsIgnored () =
+    File.ReadLines "/proc/self/status"
+    |> Seq.tryFind (fun line -> line.StartsWith "SigIgn:")
+    |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
 
 /// Runs the child to its end; without a state it is not stopped. Exit code and everything it printed.
 let run (results: string) (name: string) (stop: (State * Signal) option) =

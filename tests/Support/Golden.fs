@@ -24,15 +24,52 @@ let tryProp (name: string) (e: JsonElement) =
     | true, v -> Some v
     | _ -> None
 
-/// The entry of a file with this id.
-let entry (topic: string) (id: string) =
-    (load topic |> prop "entries").EnumerateArray()
-    |> Seq.find (fun e -> (prop "id" e).GetString() = id)
+let id (e: JsonElement) = (prop "id" e).GetString()
 
-let entries (topic: string) =
+/// The part of an id before its first dot.
+let familyOf (id: string) = id.Split('.')[0]
+
+let private entries (topic: string) =
     (load topic |> prop "entries").EnumerateArray() |> Seq.toList
 
-let id (e: JsonElement) = (prop "id" e).GetString()
+/// The files of numbers; digits.json is data.
+let topics = [ "losses"; "optim"; "images"; "models"; "tokens"; "protocols"; "statistics" ]
+
+/// The ids of all entries of a file.
+let ids (topic: string) = entries topic |> List.map id
+
+let private taken = Collections.Concurrent.ConcurrentDictionary<string * string, unit>()
+
+let private take topic e =
+    taken.TryAdd((topic, id e), ()) |> ignore
+    e
+
+/// The ids of a file that no test of this process has taken.
+let untaken (topic: string) =
+    ids topic |> List.filter (fun id -> not (taken.ContainsKey((topic, id))))
+
+/// The entry of a file with this id, for a test that applies it.
+let entry (topic: string) (name: string) =
+    entries topic |> List.find (fun e -> id e = name) |> take topic
+
+/// What can be made of a file's entries, for tests that apply just these.
+let choose (topic: string) (make: JsonElement -> 'a option) =
+    [
+        for e in entries topic do
+            match make e with
+            | Some made ->
+                take topic e |> ignore
+                made
+            | None -> ()
+    ]
+
+/// The entries of these families, for tests that apply all of them.
+let family (topic: string) (names: string list) =
+    choose topic (fun e ->
+        if List.contains (familyOf (id e)) names then
+            Some e
+        else
+            None)
 
 let floats (e: JsonElement) =
     [| for x in e.EnumerateArray() -> x.GetDouble() |]
@@ -101,6 +138,11 @@ let gradientBound (e: JsonElement) double =
 let close (rtol: float) (atol: float) (expected: float) (got: float) =
     abs (got - expected) <= atol + rtol * abs expected
 
-/// The same, expected.
+/// Agreement within the bounds that an entry states for float64 or float32.
+let within (e: JsonElement) double (expected: float) (got: float) =
+    let part = bound e double
+    close (part "rtol") (part "atol") expected got
+
+/// Agreement, expected.
 let agrees what rtol atol expected got =
     Expect.isTrue (close rtol atol expected got) $"{what}: {expected} against {got}"
