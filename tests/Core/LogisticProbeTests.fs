@@ -268,6 +268,31 @@ let private probe =
             Expect.isTrue got.Converged "converged"
         }
 
+        // What tells the classes apart is a thousandth of what two columns share; a third column tells them for seven in ten, at no cost.
+        test "penalties weaker than the first five are tried where only they let a small difference count" {
+            let count = 900
+            let noise, labels = blobs 12UL 2 count 3 0.
+
+            let values =
+                Array.init (count * 3) (fun i ->
+                    let row = i / 3
+                    let side = if labels[row] = 0L then -1. else 1.
+                    let shared = noise[3 * row]
+                    let told = side * (1. + 0.2 * abs noise[3 * row + 1])
+
+                    match i % 3 with
+                    | 0 -> shared + 1e-3 * told
+                    | 1 -> shared - 1e-3 * told
+                    | _ -> 0.5 * side + noise[3 * row + 2])
+
+            use train = part 0 600 3 (values, labels)
+            use test = part 600 300 3 (values, labels)
+            let got = scored train test 0.2
+            Expect.equal got.L2 1e-6 "penalty"
+            Expect.isGreaterThan got.Accuracy 98. "accuracy"
+            Expect.isTrue got.Converged "converged"
+        }
+
         test "what cannot be scored is refused in one sentence" {
             let values, labels = blobs 7UL 2 20 3 1.
             use train = part 0 12 3 (values, labels)
