@@ -281,7 +281,22 @@ module Cli =
                         if missing.IsEmpty || Console.IsOutputRedirected then
                             Progress.lines say |> Progress.rendering (rendered >> ignore) |> work stop
                         else
-                            Progress.live rendered (work stop))
+                            let done' = stored options.Results recipe
+
+                            let before =
+                                wanted
+                                |> List.choose (Contents.find present done')
+                                |> List.filter StoredRun.isComplete
+
+                            let protocols =
+                                Recipe.runs recipe
+                                |> List.collect _.Setting.Protocols
+                                |> List.map Protocol.name
+                                |> List.distinct
+
+                            Progress.rendering (rendered >> ignore)
+                            >> work stop
+                            |> Progress.live protocols before)
 
                 if result.Interrupted then
                     complain "Stopped with everything saved; the same command goes on from here."

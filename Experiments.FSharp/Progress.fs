@@ -34,18 +34,40 @@ module Progress =
     let lines (write: string -> unit) : IRunReporter =
         let clock = Stopwatch.StartNew()
         let mutable next = TimeSpan.Zero
+        let mutable first = true
+
+        let write (text: string) =
+            let time =
+                DateTime.UtcNow.ToLocalTime().ToString("HH:mm:ss", Globalization.CultureInfo.InvariantCulture)
+
+            write $"{time}  {text}"
+
+        // What has no value yet is not said.
+        let known name places (value: float) =
+            if Double.IsFinite value then
+                $"  {name} {number places value}"
+            else
+                ""
 
         { new IRunReporter with
             member _.Started(title, seed, position, total) =
                 next <- clock.Elapsed + TimeSpan.FromSeconds 2.
+                first <- true
                 write $"[{position}/{total}] {title}, seed {seed}"
 
             member _.Step r =
+                if first && r.FirstStep > 0L then
+                    write $"  goes on from step {r.FirstStep} of {r.TotalSteps}"
+
+                first <- false
+
                 if clock.Elapsed >= next || r.Step = r.TotalSteps then
                     next <- clock.Elapsed + TimeSpan.FromSeconds 5.
+                    let deviation = known "deviation" 2 r.Deviation
+                    let rank = known "RankMe" 0 r.RankMe
 
                     write
-                        $"  step {r.Step}/{r.TotalSteps}  epoch {r.Epoch + 1}  loss {number 3 r.Loss}  deviation {number 2 r.Deviation}  RankMe {number 0 r.RankMe}  {number 0 r.ImagesPerSecond} img/s  {left r.Left} left"
+                        $"  step {r.Step}/{r.TotalSteps}  epoch {r.Epoch}  loss {number 3 r.Loss}{deviation}{rank}  {number 0 r.ImagesPerSecond} img/s  {left r.Left} left"
 
             member _.Scoring what = write $"  scoring: {what}"
             member _.Finished run = write $"  done: {summary run}"
@@ -74,74 +96,140 @@ module Progress =
         }
 
     /// A bar of full and empty cells.
-    let private bar (part: float) =
-        let cells = 24
+    let private bar cells (part: float) =
         let full = int (Math.Round(float cells * Math.Clamp(part, 0., 1.)))
         String('━', full), String('─', cells - full)
 
-    /// The tables as they are now, filling as runs end, with a bar for the run at work; on a terminal.
-    let live (tables: unit -> RenderedTable list) (work: IRunReporter -> 'Result) : 'Result =
-        let grid (t: RenderedTable) : Rendering.IRenderable =
-            let table = Table(Border = TableBorder.Simple, Title = TableTitle(Markup.Escape t.Title))
+    let private fit width (text: string) =
+        if text.Length <= width then
+            text
+        else
+            text.Substring(0, max 0 (width - 1)) + "…"
 
-            for header in t.Headers do
-                table.AddColumn(TableColumn(Markup.Escape header)) |> ignore
+    /// Columns of finished runs on a terminal: name, seed, the scores that find room, verdict.
+    type private Columns(protocols: string list, width: int) =
+        let nameWidth = 26
+        let verdictWidth = 12
+        let cell = 16
+        let room = max 1 ((width - nameWidth - 6 - verdictWidth) / cell)
+        let shown = protocols |> List.truncate room
 
-            for row in t.Rows do
-                table.AddRow [| for cell in row -> Markup(Markup.Escape cell) :> Rendering.IRenderable |]
-                |> ignore
+        let line (name: string) (seed: string) (cells: string list) (verdict: string) =
+            let cells =
+                cells
+                |> List.map (fun c -> (fit (cell - 1) c).PadRight cell)
+                |> String.concat ""
 
-            table
+            fit width $"{(fit (nameWidth - 1) name).PadRight nameWidth}{seed.PadRight 6}{cells}{verdict}"
 
-        let mutable shown = tables () |> List.map grid
+        member _.Header = line "run" "seed" shown "verdict"
+
+        member _.Line(run: StoredRun) =
+            let score protocol =
+                run.Scores
+                |> List.tryFind (fun s -> s.Protocol = protocol)
+                |> Option.map (fun s -> percent s.Value)
+                |> Option.defaultValue "–"
+
+            line run.Name (string run.Seed) (shown |> List.map score) run.Verdict
+
+    /// On a terminal: a line for each run that is stored or ends, which stays, and below them the run at work and the time that is left for it
+    /// and for all.
+    let live (protocols: string list) (before: StoredRun list) (work: IRunReporter -> 'Result) : 'Result =
+        let width = max 40 (AnsiConsole.Profile.Width - 1)
+        let columns = Columns(protocols, width)
+        let clock = Stopwatch.StartNew()
         let mutable title = ""
+        let mutable position, total = 0, 0
         let mutable part = 0.
-        let mutable detail = ""
+        let mutable detail = "starting"
+        let mutable runLeft: TimeSpan option = None
+        // Of runs that ended here, with their evaluation.
+        let mutable began = clock.Elapsed
+        let mutable ended, spent = 0, TimeSpan.Zero
+
+        let allLeft () =
+            let waiting = float (total - position)
+
+            match ended, runLeft with
+            | 0, Some rest -> Some(rest + waiting * (clock.Elapsed - began + rest))
+            | 0, None -> None
+            | n, rest -> Some(Option.defaultValue TimeSpan.Zero rest + waiting * spent / float n)
 
         let picture () : Rendering.IRenderable =
-            let full, empty = bar part
+            let full, empty = bar (min 30 (width / 3)) part
 
-            let line = Markup $"{Markup.Escape title} [green]{full}[/][grey]{empty}[/] {Markup.Escape detail}"
+            let total =
+                allLeft ()
+                |> Option.map (fun t -> $", about {left t} left for all")
+                |> Option.defaultValue ""
 
-            Rows [| yield! shown; line :> Rendering.IRenderable |]
+            Rows
+                [|
+                    Markup(Markup.Escape(fit width $"{title}{total}")) :> Rendering.IRenderable
+                    Markup $"[green]{full}[/][grey]{empty}[/] {Markup.Escape(fit (width - 32) detail)}"
+                |]
+
+        let say (text: string) =
+            AnsiConsole.MarkupLine(Markup.Escape text)
+
+        say columns.Header
+
+        for run in before do
+            say (columns.Line run)
 
         AnsiConsole
             .Live(picture ())
             .AutoClear(true)
-            .Overflow(VerticalOverflow.Crop)
-            .Cropping(VerticalOverflowCropping.Top)
             .Start(fun context ->
                 let draw () = context.UpdateTarget(picture ())
 
-                let line (text: string) =
-                    AnsiConsole.MarkupLine(Markup.Escape text)
+                let close () =
+                    ended <- ended + 1
+                    spent <- spent + (clock.Elapsed - began)
+                    runLeft <- None
 
                 work
                     { new IRunReporter with
-                        member _.Started(run, seed, position, total) =
-                            title <- $"[{position}/{total}] {run}, seed {seed}"
+                        member _.Started(run, seed, at, all) =
+                            position <- at
+                            total <- all
+                            title <- $"[{at}/{all}] {run}, seed {seed}"
                             part <- 0.
-                            detail <- ""
+                            detail <- "starting"
+                            began <- clock.Elapsed
+                            runLeft <- None
                             draw ()
 
                         member _.Step r =
                             part <- float r.Step / float (max 1L r.TotalSteps)
+                            runLeft <- Some r.Left
 
-                            detail <- $"loss {number 3 r.Loss}  {number 0 r.ImagesPerSecond} img/s  {left r.Left} left"
+                            let resumed =
+                                if r.FirstStep > 0L then
+                                    $"from step {r.FirstStep}  "
+                                else
+                                    ""
+
+                            detail <-
+                                $"{left r.Left} left  {resumed}loss {number 3 r.Loss}  {number 0 r.ImagesPerSecond} img/s"
 
                             draw ()
 
                         member _.Scoring what =
                             part <- 1.
+                            runLeft <- Some TimeSpan.Zero
                             detail <- $"scoring: {what}"
                             draw ()
 
-                        member _.Finished _ =
-                            shown <- tables () |> List.map grid
+                        member _.Finished run =
+                            close ()
+                            say (columns.Line run)
                             draw ()
 
                         member _.Failed(run, seed, error) =
-                            line $"FAILED: {run}, seed {seed}: {Faults.message error}"
+                            close ()
+                            say $"FAILED: {run}, seed {seed}: {Faults.message error}"
 
-                        member _.Note text = line text
+                        member _.Note text = say text
                     })

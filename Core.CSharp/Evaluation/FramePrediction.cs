@@ -1,5 +1,6 @@
 using SslResearch.Core.Augment;
 using SslResearch.Core.Data;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -30,7 +31,7 @@ public static class FramePrediction
         Check(frames, Known);
         using var scope = NewDisposeScope();
         var last = frames.size(1) - 1;
-        return frames.select(1, last).mul(2).sub(frames.select(1, last - 1)).clamp(0, 1).MoveToOuterDisposeScope();
+        return frames.select(1, last).mul(Scalars.Of(2)).sub(frames.select(1, last - 1)).clamp(Scalars.Of(0), Scalars.Of(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -81,7 +82,7 @@ public static class FramePrediction
                 clips.Pixels(at + i).CopyTo(memory.Slice(i * clips.Shape.Bytes, clips.Shape.Bytes));
             }
 
-            var film = bytes.narrow(0, 0, count).to(device).to(ScalarType.Float32).div_(255).permute(0, 1, 4, 2, 3); // (n, T, C, H, W)
+            var film = bytes.narrow(0, 0, count).to(device).to(ScalarType.Float32).div_(Scalars.Of(255)).permute(0, 1, 4, 2, 3); // (n, T, C, H, W)
             var normalised = film.sub(mean).div_(std);
             for (var t = known; t < length; t++)
             {
@@ -92,7 +93,7 @@ public static class FramePrediction
                     throw new ArgumentException($"A prediction is ({string.Join(", ", truth.shape)}); the model gave ({string.Join(", ", model.shape)}).", nameof(next));
                 }
 
-                sums[t, 0] += Squares(model.mul(std).add_(mean).clamp_(0, 1), truth);
+                sums[t, 0] += Squares(model.mul(std).add_(mean).clamp_(Scalars.Of(0), Scalars.Of(1)), truth);
                 sums[t, 1] += Squares(Copied(before), truth);
                 sums[t, 2] += Squares(Extrapolated(before), truth);
             }

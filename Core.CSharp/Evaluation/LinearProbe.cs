@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -96,8 +97,8 @@ public static class LinearProbe
         using var scope = NewDisposeScope();
         var mean = features.mean([0L]);
         var variance = features.var([0L], false);
-        var constant = variance.le(mean.square().mul(1e-12f));
-        var scale = variance.rsqrt().masked_fill(constant, 0f);
+        var constant = variance.le(mean.square().mul(Scalars.Of(1e-12f)));
+        var scale = variance.rsqrt().masked_fill(constant, Scalars.Of(0f));
         return (mean.MoveToOuterDisposeScope(), scale.MoveToOuterDisposeScope());
     }
 

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -54,7 +55,7 @@ internal sealed class LogisticLoss : IDisposable
             var y = labels.narrow(0, at, length).unsqueeze(1); // (n, 1)
             var scores = nn.functional.log_softmax(x.mm(transposed).add_(bias), 1); // (n, classes)
             total.sub_(scores.gather(1, y).sum(ScalarType.Float64));
-            scores.exp_().scatter_add_(1, y, full(length, 1, -1, rows.dtype)); // probabilities minus targets
+            scores.exp_().scatter_add_(1, y, full(length, 1, Scalars.Of(-1), rows.dtype)); // probabilities minus targets
             weightGradient.add_(scores.t().mm(x).t());
             biasGradient.add_(scores.sum([0L]));
         }
@@ -90,7 +91,7 @@ internal sealed class LogisticLoss : IDisposable
             using var part = NewDisposeScope();
             var x = rows.narrow(0, at, Math.Min(chunk, rows.shape[0] - at));
             var p = nn.functional.softmax(addmm(bias, x, weight, 1, 1), 1);
-            var spread = p.mul(p.neg().add_(1)); // (n, classes)
+            var spread = p.mul(p.neg().add_(Scalars.Of(1))); // (n, classes)
             squares.add_(x.square().t().mm(spread));
             ones.add_(spread.sum([0L]));
         }

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -109,13 +110,13 @@ public static class LogisticProbe
         var mean = wide.mean([0L], keepdim: true); // (1, d)
         var centred = wide.sub_(mean);
         var variance = centred.square().mean([0L]); // (d)
-        var constant = variance.le(mean.squeeze(0).square().mul(ConstantPart));
-        var scale = variance.rsqrt().masked_fill_(constant, 0); // constant columns drop out
+        var constant = variance.le(mean.squeeze(0).square().mul(Scalars.Of(ConstantPart)));
+        var scale = variance.rsqrt().masked_fill_(constant, Scalars.Of(0)); // constant columns drop out
         var map = scale.diag();
         if (features.shape[1] <= MostAxes)
         {
             var standardised = centred.mul_(scale);
-            var (_, axes) = linalg.eigh(standardised.t().mm(standardised).div_(features.shape[0]));
+            var (_, axes) = linalg.eigh(standardised.t().mm(standardised).div_(Scalars.Of(features.shape[0])));
             map = map.mm(axes);
         }
 

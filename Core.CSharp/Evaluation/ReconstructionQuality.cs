@@ -1,4 +1,5 @@
 using SslResearch.Core.Augment;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -32,7 +33,7 @@ public static class ReconstructionQuality
 
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var errors = Pixels(images, normalisation).sub_(Pixels(reconstructions, normalisation).clamp_(0, 1)).square();
+        var errors = Pixels(images, normalisation).sub_(Pixels(reconstructions, normalisation).clamp_(Scalars.Of(0), Scalars.Of(1))).square();
         return errors.flatten(1).mean([1L]).data<double>().ToArray();
     }
 

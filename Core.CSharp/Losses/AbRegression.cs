@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -30,7 +31,7 @@ public static class AbRegression
         }
 
         using var scope = NewDisposeScope();
-        var loss = prediction.tanh().mul(scale / unit).sub(chroma.detach().mul(1 / unit)).square().mean();
+        var loss = prediction.tanh().mul(Scalars.Of(scale / unit)).sub(chroma.detach().mul(Scalars.Of(1 / unit))).square().mean();
         return NonFinite.Carried(loss, prediction).MoveToOuterDisposeScope();
     }
 }

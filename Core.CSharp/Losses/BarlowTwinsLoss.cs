@@ -46,14 +46,14 @@ public static class BarlowTwinsLoss
         using var scope = NewDisposeScope();
         var (n, d) = (a.shape[0], a.shape[1]);
         var (x, y) = (Standardised(a, deviation), Standardised(b, deviation)); // (N, d)
-        var diagonal = x.mul(y).sum([0L]).div(n); // (d): Cᵢᵢ
+        var diagonal = x.mul(y).sum([0L]).div(Scalars.Of(n)); // (d): Cᵢᵢ
 
         // ΣCᵢⱼ² is the squared norm of xᵀy/N, which is the inner product of the views' Gram matrices over N²: the smaller way is taken.
         var squares = 2 * n < d
-            ? MatrixProduct.Linear(x, x).mul(MatrixProduct.Linear(y, y)).sum().div((double)n * n)
-            : MatrixProduct.Linear(x.t(), y.t()).div(n).square().sum();
+            ? MatrixProduct.Linear(x, x).mul(MatrixProduct.Linear(y, y)).sum().div(Scalars.Of((double)n * n))
+            : MatrixProduct.Linear(x.t(), y.t()).div(Scalars.Of(n)).square().sum();
         var off = OffDiagonal.Squares(squares, diagonal.square().sum(), x, y, n);
-        return diagonal.sub(1).square().sum().add(off, lambda).mul(scale).MoveToOuterDisposeScope();
+        return diagonal.sub(Scalars.Of(1)).square().sum().add(off, Scalars.Of(lambda)).mul(Scalars.Of(scale)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -70,7 +70,7 @@ public static class BarlowTwinsLoss
     {
         var centred = z.sub(z.mean([0L], keepdim: true));
         return deviation == BarlowDeviation.Biased
-            ? centred.mul(centred.square().mean([0L], keepdim: true).add(Epsilon).rsqrt())
-            : centred.div(z.std(0, unbiased: true, keepdim: true).add(Epsilon));
+            ? centred.mul(centred.square().mean([0L], keepdim: true).add(Scalars.Of(Epsilon)).rsqrt())
+            : centred.div(z.std(0, unbiased: true, keepdim: true).add(Scalars.Of(Epsilon)));
     }
 }

@@ -59,7 +59,7 @@ public static class ColourCrossEntropy
         }
 
         using var scope = NewDisposeScope();
-        var weight = prior.mul(1 - uniformShare).add_(uniformShare / prior.shape[0]).reciprocal_();
+        var weight = prior.mul(Scalars.Of(1 - uniformShare)).add_(Scalars.Of(uniformShare / prior.shape[0])).reciprocal_();
         return weight.div(weight.dot(prior)).MoveToOuterDisposeScope();
     }
 

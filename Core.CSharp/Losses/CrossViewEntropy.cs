@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -34,10 +35,10 @@ internal static class CrossViewEntropy
 
         using var scope = NewDisposeScope();
         var assigned = targetRows / images;
-        var log = nn.functional.log_softmax(scores.mul(1 / temperature), 1).view(crops, images, width); // (V, N, K)
+        var log = nn.functional.log_softmax(scores.mul(Scalars.Of(1 / temperature)), 1).view(crops, images, width); // (V, N, K)
 
         // Σ_{v≠a} qₐ·log p_v = qₐ·(Σ_v log p_v − log pₐ): one product for all pairs of a target.
         var others = log.sum([0L], keepdim: true).sub(log.narrow(0, 0, assigned)); // (A, N, K)
-        return targets.detach().view(assigned, images, width).mul(others).sum().mul(-1.0 / (targetRows * (crops - 1))).MoveToOuterDisposeScope();
+        return targets.detach().view(assigned, images, width).mul(others).sum().mul(Scalars.Of(-1.0 / (targetRows * (crops - 1)))).MoveToOuterDisposeScope();
     }
 }

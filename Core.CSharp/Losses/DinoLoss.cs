@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -47,7 +48,7 @@ public static class DinoLoss
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var scores = centre is null ? teacher.detach() : teacher.detach().sub(centre);
-        return nn.functional.softmax(scores.mul(1 / temperature), 1).MoveToOuterDisposeScope();
+        return nn.functional.softmax(scores.mul(Scalars.Of(1 / temperature)), 1).MoveToOuterDisposeScope();
     }
 
     /// <summary>Moves the centre, in place, after the loss that used it: c ← m·c + (1−m)·t̄ (eq. 4).</summary>
@@ -57,8 +58,8 @@ public static class DinoLoss
     public static void MoveCentre(Tensor centre, Tensor mean, double momentum)
     {
         using var noGrad = no_grad();
-        using var step = mean.mul(1 - momentum);
-        centre.mul_(momentum).add_(step);
+        using var step = mean.mul(Scalars.Of(1 - momentum));
+        centre.mul_(Scalars.Of(momentum)).add_(step);
     }
 
     /// <summary>τ_t of a step: linear from the first to the last step of the warm-up, both ends included, then constant.</summary>

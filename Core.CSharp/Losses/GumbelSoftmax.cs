@@ -20,7 +20,7 @@ public static class GumbelSoftmax
     public static Tensor Noise(Tensor like)
     {
         using var noGrad = no_grad();
-        using Scalar least = Least, most = Most;
+        using Scalar least = Least.ToScalar(), most = Most.ToScalar();
         using var scope = NewDisposeScope();
         var noise = rand(Aten.Sizes(like).ToArray(), ScalarType.Float32, like.device).clamp_(least, most).log_().neg_().log_().neg_();
         return (like.dtype == ScalarType.Float32 ? noise : noise.to(like.dtype)).MoveToOuterDisposeScope();
@@ -45,7 +45,7 @@ public static class GumbelSoftmax
             throw new ArgumentException($"The temperature must be positive; received {temperature}.", nameof(temperature));
         }
 
-        using Scalar sharpness = 1 / temperature;
+        using Scalar sharpness = (1 / temperature).ToScalar();
         using var scope = NewDisposeScope();
         return nn.functional.softmax(logits.add(noise.detach()).mul(sharpness), 1).MoveToOuterDisposeScope();
     }

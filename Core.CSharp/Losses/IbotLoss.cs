@@ -41,7 +41,7 @@ public static class IbotLoss
         }
 
         Positive(temperature, nameof(temperature));
-        using Scalar sharpness = 1 / temperature;
+        using Scalar sharpness = (1 / temperature).ToScalar();
         using var scope = NewDisposeScope();
         var entropy = nn.functional.log_softmax(student.mul(sharpness), 2).mul(targets.detach()).sum([2L]); // (B, P), negative
         return entropy.mul(Weights(mask, mean)).sum().neg().MoveToOuterDisposeScope();
@@ -60,7 +60,7 @@ public static class IbotLoss
         var rows = teacher.detach().flatten(0, 1); // (B·P, K)
         return (mask is null
             ? rows.mean([0L], keepdim: true)
-            : mask.reshape(1, -1).mm(rows).div_(mask.sum().clamp_(min: 1))).MoveToOuterDisposeScope();
+            : mask.reshape(1, -1).mm(rows).div_(mask.sum().clamp_(min: Scalars.Of(1)))).MoveToOuterDisposeScope();
     }
 
     /// <summary>The teacher's distributions for hidden patches, spread over all prototypes by <see cref="Sinkhorn"/> (DINOv2, section 4).</summary>
@@ -78,7 +78,7 @@ public static class IbotLoss
             throw new ArgumentException($"The number of iterations must be 1 or more; received {iterations}.", nameof(iterations));
         }
 
-        using Scalar absent = Absent, none = 0;
+        using Scalar absent = Absent.ToScalar(), none = (0).ToScalar();
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var hidden = mask.reshape(-1, 1).eq(none); // (B·P, 1)
@@ -94,9 +94,9 @@ public static class IbotLoss
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var shares = mask.div(mask.sum([1L], keepdim: true).clamp_(min: 1)); // rows sum to 1, or to 0
-        var crops = mean == PatchMean.MaskedCrops ? shares.sum().clamp_(min: 1) : null;
-        return (crops is null ? shares.div_(mask.size(0)) : shares.div_(crops)).MoveToOuterDisposeScope();
+        var shares = mask.div(mask.sum([1L], keepdim: true).clamp_(min: Scalars.Of(1))); // rows sum to 1, or to 0
+        var crops = mean == PatchMean.MaskedCrops ? shares.sum().clamp_(min: Scalars.Of(1)) : null;
+        return (crops is null ? shares.div_(Scalars.Of(mask.size(0))) : shares.div_(crops)).MoveToOuterDisposeScope();
     }
 
     private static void Check(Tensor scores, Tensor? mask, string name)

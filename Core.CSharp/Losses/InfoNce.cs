@@ -42,7 +42,7 @@ public static class InfoNce
             return CustomBackward.Loss(bounded, mean, gradient).MoveToOuterDisposeScope();
         }
 
-        var query = UnitRows.Of(queries).mul(1 / temperature); // (N, d)
+        var query = UnitRows.Of(queries).mul(Scalars.Of(1 / temperature)); // (N, d)
         var positive = query.mul(UnitRows.Of(keys.detach())).sum([1L]); // (N)
         var (total, slope) = LogSumExp(query.detach(), negatives.detach());
         var others = total.add(query.sub(query.detach()).mul(slope).sum([1L])); // (N); what is added is 0, and its gradient is the slope
@@ -63,7 +63,7 @@ public static class InfoNce
     {
         CheckPair(queries, keys, nameof(keys), temperature);
         using var scope = NewDisposeScope();
-        return Among(queries, keys.detach(), temperature).mul(2 * temperature).MoveToOuterDisposeScope();
+        return Among(queries, keys.detach(), temperature).mul(Scalars.Of(2 * temperature)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -95,9 +95,9 @@ public static class InfoNce
 
     private static Tensor Among(Tensor rows, Tensor candidates, double temperature)
     {
-        var searching = UnitRows.Of(rows).mul(1 / temperature); // (N, d)
+        var searching = UnitRows.Of(rows).mul(Scalars.Of(1 / temperature)); // (N, d)
         var logits = MatrixProduct.Linear(searching, UnitRows.Of(candidates)); // (N, N)
-        var own = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device);
+        var own = arange(Scalars.Of(rows.shape[0]), dtype: ScalarType.Int64, device: rows.device);
         return nn.functional.cross_entropy(logits, own);
     }
 
@@ -113,7 +113,7 @@ public static class InfoNce
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var count = others.size(0);
-        var largest = full([rows.size(0), 1L], double.NegativeInfinity, rows.dtype, rows.device);
+        var largest = full([rows.size(0), 1L], Scalars.Of(double.NegativeInfinity), rows.dtype, rows.device);
         var sum = zeros_like(largest);
         var slope = zeros_like(rows);
         for (var at = 0L; at < count; at += BlockOfQueue)

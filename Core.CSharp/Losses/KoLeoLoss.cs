@@ -40,7 +40,7 @@ public static class KoLeoLoss
             throw new ArgumentException($"expected (N, d), received ({string.Join(", ", rows.shape)})", nameof(rows));
         }
 
-        using Scalar epsilon = Epsilon;
+        using Scalar epsilon = Epsilon.ToScalar();
         using var scope = NewDisposeScope();
         var type = rows.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
         var distance = Distances(rows.to(type));
@@ -55,7 +55,7 @@ public static class KoLeoLoss
     /// <summary>(N): of each row, scaled to length 1, from its nearest neighbour.</summary>
     private static Tensor Distances(Tensor rows)
     {
-        using Scalar nobody = Nobody, epsilon = Epsilon;
+        using Scalar nobody = Nobody.ToScalar(), epsilon = Epsilon.ToScalar();
         using var scope = NewDisposeScope();
         var unit = UnitRows.Of(rows, Epsilon);
         return unit.sub(unit.index_select(0, Neighbours(unit, nobody))).add_(epsilon).norm(1, p: 2).MoveToOuterDisposeScope();

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,7 +34,7 @@ public static class LeJepaLoss
         using var scope = NewDisposeScope();
         var centre = views.narrow(0, 0, globals).mean([0L], keepdim: true); // (1, N, d)
         var invariance = views.sub(centre).square().mean();
-        return invariance.mul(1 - lambda).add(SigReg.Loss(views, directions, knots, limit), lambda).MoveToOuterDisposeScope();
+        return invariance.mul(Scalars.Of(1 - lambda)).add(SigReg.Loss(views, directions, knots, limit), Scalars.Of(lambda)).MoveToOuterDisposeScope();
     }
 
     /// <summary>

@@ -36,13 +36,13 @@ public static class LogitLaplace
         Tensor logit, volume;
         using (no_grad())
         {
-            var x = pixels.detach().clamp(0, 1).mul_(1 - (2 * Margin)).add_(Margin);
-            var rest = x.neg().add_(1);
-            volume = x.mul(rest).mul_(2).log_(); // ln 2x(1 − x)
+            var x = pixels.detach().clamp(Scalars.Of(0), Scalars.Of(1)).mul_(Scalars.Of(1 - (2 * Margin))).add_(Scalars.Of(Margin));
+            var rest = x.neg().add_(Scalars.Of(1));
+            volume = x.mul(rest).mul_(Scalars.Of(2)).log_(); // ln 2x(1 − x)
             logit = x.div(rest).log_();
         }
 
-        var bounded = logScale.clamp(-LargestLogScale, LargestLogScale);
+        var bounded = logScale.clamp(Scalars.Of(-LargestLogScale), Scalars.Of(LargestLogScale));
         var loss = logit.sub(location).abs().mul(bounded.neg().exp()).add(bounded).add(volume).mean();
         return NonFinite.Carried(NonFinite.Carried(loss, logScale), pixels).MoveToOuterDisposeScope();
     }
@@ -53,6 +53,6 @@ public static class LogitLaplace
     public static Tensor Pixels(Tensor location)
     {
         using var scope = NewDisposeScope();
-        return location.sigmoid().sub(Margin).div(1 - (2 * Margin)).clamp(0, 1).MoveToOuterDisposeScope();
+        return location.sigmoid().sub(Scalars.Of(Margin)).div(Scalars.Of(1 - (2 * Margin))).clamp(Scalars.Of(0), Scalars.Of(1)).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -69,7 +70,7 @@ public static class MaskedPatchLoss
         using var scope = NewDisposeScope();
         var values = patches.size(-1);
         var mean = patches.mean([-1L], keepdim: true);
-        var deviation = patches.sub(mean).square().sum([-1L], keepdim: true).mul_(1.0 / (values - 1)).add_(Epsilon).sqrt_();
+        var deviation = patches.sub(mean).square().sum([-1L], keepdim: true).mul_(Scalars.Of(1.0 / (values - 1))).add_(Scalars.Of(Epsilon)).sqrt_();
         return (mean.MoveToOuterDisposeScope(), deviation.MoveToOuterDisposeScope());
     }
 

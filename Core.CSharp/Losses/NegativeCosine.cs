@@ -27,7 +27,7 @@ public static class NegativeCosine
         using var scope = NewDisposeScope();
         var unitA = UnitRows.Of(a);
         var unitB = UnitRows.Of(b);
-        return unitA.mul(unitB).sum().mul(-1.0 / a.shape[0]).MoveToOuterDisposeScope();
+        return unitA.mul(unitB).sum().mul(Scalars.Of(-1.0 / a.shape[0])).MoveToOuterDisposeScope();
     }
 
     /// <summary>Mean of −cos(predictionᵢ, targetᵢ), where targets are constants (stop-gradient).</summary>
@@ -55,7 +55,7 @@ public static class NegativeCosine
         using var first = stopGradient ? ToTarget(p1, z2) : Loss(p1, z2);
         using var second = stopGradient ? ToTarget(p2, z1) : Loss(p2, z1);
         using var sum = first.add(second);
-        return sum.mul(0.5);
+        return sum.mul(Scalars.Of(0.5));
     }
 
     /// <summary>One direction of BYOL's loss: mean of ‖p̄ᵢ − z̄ᵢ‖² = 2 − 2·cos(pᵢ, zᵢ) over unit vectors p̄ and z̄; targets are constants.</summary>
@@ -65,8 +65,8 @@ public static class NegativeCosine
     public static Tensor Squares(Tensor prediction, Tensor target)
     {
         using var negative = ToTarget(prediction, target);
-        using var doubled = negative.mul(2);
-        return doubled.add(2);
+        using var doubled = negative.mul(Scalars.Of(2));
+        return doubled.add(Scalars.Of(2));
     }
 
     /// <summary>BYOL's loss as the paper states it: <see cref="Squares"/> of (p₁, z₂) plus that of (p₂, z₁); targets are constants.</summary>

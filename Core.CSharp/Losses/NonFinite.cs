@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,7 +11,7 @@ internal static class NonFinite
     public static Tensor Carried(Tensor loss, Tensor input)
     {
         using var frozen = no_grad();
-        using var none = input.mul(0).sum().to(loss.dtype);
+        using var none = input.mul(Scalars.Of(0)).sum().to(loss.dtype);
         using (enable_grad())
         {
             return loss.add(none);

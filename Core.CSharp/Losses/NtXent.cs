@@ -28,7 +28,7 @@ public static class NtXent
         }
 
         // Dispose scopes know tensors alone; an implicit scalar would wait for the garbage collector.
-        using Scalar never = double.NegativeInfinity, sharpness = 1 / temperature, first = rows / 2, end = rows + (rows / 2), one = 1L, count = rows;
+        using Scalar never = double.NegativeInfinity.ToScalar(), sharpness = (1 / temperature).ToScalar(), first = (rows / 2).ToScalar(), end = (rows + (rows / 2)).ToScalar(), one = (1L).ToScalar(), count = rows.ToScalar();
         using var scope = NewDisposeScope();
         var unit = UnitRows.Of(z);
         var self = zeros(rows, rows, z.dtype, z.device);

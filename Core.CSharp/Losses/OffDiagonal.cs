@@ -21,13 +21,13 @@ internal static class OffDiagonal
     {
         using var scope = NewDisposeScope();
         var difference = total.sub(diagonal);
-        if (difference.detach().ge(total.detach().mul(LeastPart)).item<bool>())
+        if (difference.detach().ge(total.detach().mul(Scalars.Of(LeastPart))).item<bool>())
         {
             return difference.MoveToOuterDisposeScope();
         }
 
-        var matrix = MatrixProduct.Linear(x.t(), y.t()).div(n); // (d, d)
+        var matrix = MatrixProduct.Linear(x.t(), y.t()).div(Scalars.Of(n)); // (d, d)
         var own = eye(matrix.size(0), dtype: ScalarType.Bool, device: matrix.device);
-        return matrix.masked_fill(own, 0).square().sum().MoveToOuterDisposeScope();
+        return matrix.masked_fill(own, Scalars.Of(0)).square().sum().MoveToOuterDisposeScope();
     }
 }

@@ -100,13 +100,13 @@ public static class SigReg
             return (statistic.MoveToOuterDisposeScope(), derivative.MoveToOuterDisposeScope());
         }
 
-        var angle = x.mul(points[1]);
+        var angle = x.mul(Scalars.Of(points[1]));
         var (cosine, sine) = (angle.cos(), angle.sin());
         var (c, s) = (cosine, sine);
         var terms = new (Tensor Real, Tensor Imaginary)[knots];
         for (var k = 1; k < knots; k++) // at 0 both functions are 1
         {
-            terms[k] = (c.mean([-2L], keepdim: true).sub_(normal[k]), s.mean([-2L], keepdim: true)); // (…, 1, S)
+            terms[k] = (c.mean([-2L], keepdim: true).sub_(Scalars.Of(normal[k])), s.mean([-2L], keepdim: true)); // (…, 1, S)
             if (k < knots - 1)
             {
                 (c, s) = Rotated(c, s, keep: k == 1);
@@ -118,17 +118,17 @@ public static class SigReg
         for (var k = knots - 1; k >= 1; k--)
         {
             var (difference, odd) = terms[k];
-            value.addcmul_(difference, difference, weights[k]).addcmul_(odd, odd, weights[k]);
+            value.addcmul_(difference, difference, Scalars.Of(weights[k])).addcmul_(odd, odd, Scalars.Of(weights[k]));
             var factor = 2 * weights[k] * points[k];
-            (real, imaginary) = Rotated(real.add_(odd, factor), imaginary.add_(difference, factor), keep: false);
+            (real, imaginary) = Rotated(real.add_(odd, Scalars.Of(factor)), imaginary.add_(difference, Scalars.Of(factor)), keep: false);
         }
 
-        value = value.mul_(x.shape[^2]).squeeze(-2);
+        value = value.mul_(Scalars.Of(x.shape[^2])).squeeze(-2);
         return (value.MoveToOuterDisposeScope(), real.MoveToOuterDisposeScope());
 
         (Tensor, Tensor) Rotated(Tensor a, Tensor b, bool keep)
         {
-            var rotated = (a.mul(cosine).addcmul_(b, sine, -1), b.mul(cosine).addcmul_(a, sine, 1));
+            var rotated = (a.mul(cosine).addcmul_(b, sine, Scalars.Of(-1)), b.mul(cosine).addcmul_(a, sine, Scalars.Of(1)));
             if (!keep)
             {
                 a.Dispose();

@@ -29,7 +29,7 @@ internal static unsafe class SigRegKernel
     public static (Tensor Value, Tensor Slope) Apply(Tensor x, double[] points, double[] normal, double[] weights)
     {
         using var scope = NewDisposeScope();
-        var angle = x.mul(points[1]).contiguous();
+        var angle = x.mul(Scalars.Of(points[1])).contiguous();
         var (cosine, sine) = (angle.cos(), angle.sin());
         var slope = empty_like(angle);
         var shape = x.shape;

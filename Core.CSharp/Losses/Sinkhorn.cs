@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -51,10 +52,10 @@ public static class Sinkhorn
 
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var codes = scores.detach().sub(scores.max()).div_(epsilon).exp_();
+        var codes = scores.detach().sub(scores.max()).div_(Scalars.Of(epsilon)).exp_();
         if (iterations == 0)
         {
-            codes.div_(codes.sum()).mul_(images);
+            codes.div_(codes.sum()).mul_(Scalars.Of(images));
         }
 
         var floor = SumFloor(codes.dtype);
@@ -62,10 +63,10 @@ public static class Sinkhorn
         for (var i = 0; i < iterations; i++)
         {
             var prototypes = codes.sum([0L], keepdim: true);
-            codes.div_(prototypes.clamp(min: floor));
+            codes.div_(prototypes.clamp(min: Scalars.Of(floor)));
             var rows = codes.sum([1L], keepdim: true);
-            codes.div_(rows.clamp(min: floor));
-            product.mul_(prototypes.min().clamp_(max: 1)).mul_((absent is null ? rows : rows.masked_fill(absent, 1)).min().clamp_(max: 1));
+            codes.div_(rows.clamp(min: Scalars.Of(floor)));
+            product.mul_(prototypes.min().clamp_(max: Scalars.Of(1))).mul_((absent is null ? rows : rows.masked_fill(absent, Scalars.Of(1))).min().clamp_(max: Scalars.Of(1)));
         }
 
         // What is not a number takes the logarithms, and comes out of them as it went in.
@@ -77,17 +78,17 @@ public static class Sinkhorn
     private static Tensor InLogarithms(Tensor scores, double epsilon, int iterations, Tensor? absent)
     {
         using var scope = NewDisposeScope();
-        var logs = scores.to(ScalarType.Float64).div(epsilon);
+        var logs = scores.to(ScalarType.Float64).div(Scalars.Of(epsilon));
         if (absent is not null)
         {
-            logs.masked_fill_(absent, double.NegativeInfinity);
+            logs.masked_fill_(absent, Scalars.Of(double.NegativeInfinity));
         }
 
         for (var i = 0; i < iterations; i++)
         {
             logs.sub_(logs.logsumexp(0, keepdim: true));
             var rows = logs.logsumexp(1, keepdim: true);
-            logs.sub_(absent is null ? rows : rows.masked_fill_(absent, 0));
+            logs.sub_(absent is null ? rows : rows.masked_fill_(absent, Scalars.Of(0)));
         }
 
         return logs.exp_().to(scores.dtype).MoveToOuterDisposeScope();

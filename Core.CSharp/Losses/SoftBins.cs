@@ -61,7 +61,7 @@ public sealed class SoftBins : IDisposable
         centres = tensor(centreTable).reshape(Count, 2).to(device).DetachFromDisposeScope();
         candidates = tensor(candidateTable).to(ScalarType.Int64).reshape(side * side, width).to(device).DetachFromDisposeScope();
         var distances = bins.SelectMany(p => bins.Select(q => (float)SquaredDistance(p, q))).ToArray();
-        smoothing = nn.functional.softmax(tensor(distances).mul_(-1 / (2 * sigma * sigma)).reshape(Count, Count), 0).to(device).DetachFromDisposeScope();
+        smoothing = nn.functional.softmax(tensor(distances).mul_(Scalars.Of(-1 / (2 * sigma * sigma))).reshape(Count, Count), 0).to(device).DetachFromDisposeScope();
     }
 
     /// <summary>Q.</summary>
@@ -88,12 +88,12 @@ public sealed class SoftBins : IDisposable
     internal (Tensor Bins, Tensor Shares) EncodeByTensors(Tensor chroma)
     {
         using var scope = NewDisposeScope();
-        var cell = chroma.mul((double)Fine / step).add_(side / 2.0).floor_().clamp_(0, side - 1).to(ScalarType.Int64); // (M, 2)
-        var flat = cell.select(1, 0).mul(side).add_(cell.select(1, 1)); // (M)
+        var cell = chroma.mul(Scalars.Of((double)Fine / step)).add_(Scalars.Of(side / 2.0)).floor_().clamp_(Scalars.Of(0), Scalars.Of(side - 1)).to(ScalarType.Int64); // (M, 2)
+        var flat = cell.select(1, 0).mul(Scalars.Of(side)).add_(cell.select(1, 1)); // (M)
         var near = candidates.index_select(0, flat); // (M, W)
         var offset = centres.index_select(0, near.flatten()).reshape(near.shape[0], near.shape[1], 2).sub_(chroma.unsqueeze(1)); // (M, W, 2)
         var (distance, place) = offset.square().sum([2L]).topk(neighbours, 1, largest: false, sorted: true); // (M, K)
-        var shares = nn.functional.softmax(distance.mul_(-1 / (2 * sigma * sigma)), 1);
+        var shares = nn.functional.softmax(distance.mul_(Scalars.Of(-1 / (2 * sigma * sigma))), 1);
         return (near.gather(1, place).MoveToOuterDisposeScope(), shares.MoveToOuterDisposeScope());
     }
 
@@ -107,7 +107,7 @@ public sealed class SoftBins : IDisposable
         var ones = torch.ones(nearest.shape[0], ScalarType.Float32, nearest.device);
 
         // Whole numbers below 2^24 add exactly, in any order.
-        return counts.index_add_(0, nearest, ones, 1).div_(nearest.shape[0]).MoveToOuterDisposeScope();
+        return counts.index_add_(0, nearest, ones, Scalars.Of(1)).div_(Scalars.Of(nearest.shape[0])).MoveToOuterDisposeScope();
     }
 
     /// <summary>Frequencies spread over near bins by the same Gaussian; each bin's own part is kept as a whole.</summary>

@@ -21,7 +21,7 @@ public static class UniformDivergence
             throw new ArgumentException($"expected (M, K), received ({string.Join(", ", logits.shape)})", nameof(logits));
         }
 
-        using Scalar each = 1.0 / rows, most = Most((int)width);
+        using Scalar each = (1.0 / rows).ToScalar(), most = (Most((int)width)).ToScalar();
         using var scope = NewDisposeScope();
         var logs = nn.functional.log_softmax(logits, 1);
         return logs.exp().mul(logs).sum().mul(each).add(most).MoveToOuterDisposeScope();

@@ -54,9 +54,9 @@ public static class VicRegLoss
         var (hingeA, covarianceA) = Spread(a, terms);
         var (hingeB, covarianceB) = Spread(b, terms);
         var variance = terms.Variance * (terms.HalvedVariance ? 0.5 : 1);
-        return invariance.mul(terms.Invariance)
-            .add(hingeA.add(hingeB), variance)
-            .add(covarianceA.add(covarianceB), terms.Covariance)
+        return invariance.mul(Scalars.Of(terms.Invariance))
+            .add(hingeA.add(hingeB), Scalars.Of(variance))
+            .add(covarianceA.add(covarianceB), Scalars.Of(terms.Covariance))
             .MoveToOuterDisposeScope();
     }
 
@@ -89,19 +89,19 @@ public static class VicRegLoss
     {
         var (n, d) = (z.shape[0], z.shape[1]);
         var centred = z.sub(z.mean([0L], keepdim: true)); // (N, d)
-        var variance = centred.square().sum([0L]).div(n - 1); // (d)
-        var hinge = variance.add(Epsilon).sqrt().neg().add(1).relu().mean();
+        var variance = centred.square().sum([0L]).div(Scalars.Of(n - 1)); // (d)
+        var hinge = variance.add(Scalars.Of(Epsilon)).sqrt().neg().add(Scalars.Of(1)).relu().mean();
 
         // The sum of squares of the covariance matrix is that of the Gram matrix, whichever of the two is smaller; its diagonal is the variance.
         var shorter = n < d ? centred : centred.t();
         var matrix = MatrixProduct.Linear(shorter, shorter);
-        var off = OffDiagonal.Squares(matrix.div(n - 1).square().sum(), variance.square().sum(), centred, centred, n - 1);
+        var off = OffDiagonal.Squares(matrix.div(Scalars.Of(n - 1)).square().sum(), variance.square().sum(), centred, centred, n - 1);
         double places = terms.CovarianceScale switch
         {
             VicRegCovariance.OverDimensions => d,
             VicRegCovariance.OverDimensionsHalved => 2 * d,
             _ => Math.Max(1, d * (d - 1)),
         };
-        return (hinge, off.div(places));
+        return (hinge, off.div(Scalars.Of(places)));
     }
 }

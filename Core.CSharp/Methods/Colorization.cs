@@ -48,7 +48,7 @@ public sealed class Colorization : ISslMethod<LabView>
                 }
 
                 bins = new SoftBins(CieLab.GamutGrid(quantised.Step), quantised.Step, quantised.Neighbours, quantised.Sigma, device);
-                prior = torch.full(bins.Count, 1f / bins.Count, device: device).DetachFromDisposeScope();
+                prior = torch.full(bins.Count, Scalars.Of(1f / bins.Count), device: device).DetachFromDisposeScope();
                 state["prior"] = prior;
                 decoder = new ColourDecoder(inner.FeatureCount, options.Decoder, bins.Count);
                 break;
@@ -114,7 +114,7 @@ public sealed class Colorization : ISslMethod<LabView>
         {
             (nearest, shares) = bins!.Encode(chroma);
             var share = 1.0 / (step + 2);
-            prior!.mul_(1 - share).add_(bins.Frequencies(nearest.select(1, 0)), alpha: share);
+            prior!.mul_(Scalars.Of(1 - share)).add_(bins.Frequencies(nearest.select(1, 0)), alpha: Scalars.Of(share));
             rarity = ColourCrossEntropy.Rarity(bins.Smooth(prior), quantised.UniformShare);
         }
 

@@ -110,7 +110,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
         var weight = UniformDivergence.Weight(options.KlWeight, Steps(options.KlWarmup, context), context.Step);
         if (weight > 0)
         {
-            using Scalar factor = weight;
+            using Scalar factor = weight.ToScalar();
             loss = loss.add(UniformDivergence.Mean(logits).mul(factor));
         }
 
@@ -253,7 +253,7 @@ public sealed class Dvae : ISslMethod<OneView>, ITokenizer, IPictured<OneView>
         var values = decoder.Draw(decoder.Look(words.reshape(-1)), (int)images.size(2) / Patch, (int)images.size(3) / Patch);
         return (options.Pixels == PixelLikelihood.LogitLaplace
             ? LogitLaplace.Pixels(values.narrow(1, 0, images.size(1)))
-            : values.mul(std).add(mean).clamp(0, 1)).MoveToOuterDisposeScope();
+            : values.mul(std).add(mean).clamp(Scalars.Of(0), Scalars.Of(1))).MoveToOuterDisposeScope();
     }
 
     private torch.Tensor Error(torch.Tensor values, torch.Tensor images)

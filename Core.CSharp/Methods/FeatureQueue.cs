@@ -83,9 +83,9 @@ public sealed class FeatureQueue : IDisposable
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var skipped = Math.Max(0, count - Size);
-        var places = arange(skipped, count, dtype: ScalarType.Int64, device: Rows.device).add_(Position).remainder_(Size);
+        var places = arange(Scalars.Of(skipped), Scalars.Of(count), dtype: ScalarType.Int64, device: Rows.device).add_(Position).remainder_(Scalars.Of(Size));
         Rows.index_copy_(0, places, rows.detach().narrow(0, skipped, count - skipped));
-        Position.add_(count).remainder_(Size);
+        Position.add_(Scalars.Of(count)).remainder_(Scalars.Of(Size));
     }
 
     /// <summary>For each row the vector of the queue with the greatest inner product; of equals, one of them.</summary>

@@ -105,7 +105,7 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
     public StepOutput Forward(MaskedCrops views, in StepContext context)
     {
         Check(views);
-        using Scalar clsWeight = options.ClsWeight, patchWeight = options.PatchWeight;
+        using Scalar clsWeight = options.ClsWeight.ToScalar(), patchWeight = options.PatchWeight.ToScalar();
         using var scope = torch.NewDisposeScope();
         var (mask, place) = views.Masks.topk(views.Most, 1); // (2N, M): the hidden patches, then others of weight 0
         var (targets, patchTargets) = Taught(views, mask, place, context);
@@ -209,7 +209,7 @@ public sealed class Ibot : ISslMethod<MaskedCrops>
     /// <summary>KoLeo of each large crop by itself, added up: crops of one image are not to be driven apart.</summary>
     private torch.Tensor Spread(torch.Tensor features, long images)
     {
-        using Scalar weight = options.KoLeoWeight;
+        using Scalar weight = options.KoLeoWeight.ToScalar();
         using var scope = torch.NewDisposeScope();
         return KoLeoLoss.Loss(features.narrow(0, 0, images)).add(KoLeoLoss.Loss(features.narrow(0, images, images))).mul(weight).MoveToOuterDisposeScope();
     }

@@ -89,7 +89,7 @@ public sealed class NnClr : ISslMethod<TwoViews>
         var neighbours = queue.Nearest(unit); // (2N, p)
         var loss = InfoNce.Neighbours(neighbours.narrow(0, 0, n), p2, temperature)
             .add(InfoNce.Neighbours(neighbours.narrow(0, n, n), p1, temperature))
-            .mul(0.5);
+            .mul(Scalars.Of(0.5));
         rowsOfStep = unit.narrow(0, 0, n).MoveToOuterDisposeScope();
         return new StepOutput(loss.MoveToOuterDisposeScope(), z.MoveToOuterDisposeScope());
     }

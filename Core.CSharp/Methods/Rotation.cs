@@ -1,4 +1,5 @@
 using SslResearch.Core.Models;
+using SslResearch.Core.Runtime;
 using SslResearch.Core.Views;
 using TorchSharp;
 
@@ -52,7 +53,7 @@ public sealed class Rotation : ISslMethod<RotatedView>
         using var scope = torch.NewDisposeScope();
         var h = Encoder.call(views.Images); // (4N, d)
         var scores = classifier.call(h); // (4N, 4)
-        var turns = torch.arange(RotatedView.Turns, dtype: torch.ScalarType.Int64, device: h.device).repeat_interleave(views.Count); // (4N)
+        var turns = torch.arange(Scalars.Of(RotatedView.Turns), dtype: torch.ScalarType.Int64, device: h.device).repeat_interleave(views.Count); // (4N)
         return new StepOutput(
             torch.nn.functional.cross_entropy(scores, turns).MoveToOuterDisposeScope(), h.detach().MoveToOuterDisposeScope());
     }

@@ -122,7 +122,7 @@ public sealed class DinoHead : nn.Module<Tensor, Tensor>
         {
             bound = 1 / Math.Sqrt(inputs);
             using var scope = NewDisposeScope();
-            weight_v = new Parameter(full(outputs, inputs, float.NaN));
+            weight_v = new Parameter(full(outputs, inputs, Scalars.Of(float.NaN)));
             weight_v.DetachFromDisposeScope();
             register_parameter(nameof(weight_v), weight_v);
         }

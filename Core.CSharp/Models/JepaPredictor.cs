@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -58,7 +59,7 @@ public sealed class JepaPredictor : nn.Module, IInitialised
         proj = new LinearLayer(options.Width, inputs, true, TransformerBlock.Deviation);
 
         using var scope = NewDisposeScope();
-        mask_token = new Parameter(full(1, 1, options.Width, float.NaN));
+        mask_token = new Parameter(full(1, 1, options.Width, Scalars.Of(float.NaN)));
         mask_token.DetachFromDisposeScope();
         register_parameter(nameof(mask_token), mask_token);
         pos_table = PositionTable.SinCos(grid.Rows, grid.Columns, options.Width).DetachFromDisposeScope();

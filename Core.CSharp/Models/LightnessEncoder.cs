@@ -75,7 +75,7 @@ public sealed class LightnessEncoder : Backbone
     public Tensor Input(Tensor lightness)
     {
         using var scope = NewDisposeScope();
-        var planes = Enumerable.Range(0, Channels).Select(c => lightness.mul(1 / (100 * std[c])).sub_(mean[c] / std[c]));
+        var planes = Enumerable.Range(0, Channels).Select(c => lightness.mul(Scalars.Of(1 / (100 * std[c]))).sub_(Scalars.Of(mean[c] / std[c])));
         return cat(planes.ToArray(), 1).MoveToOuterDisposeScope();
     }
 
@@ -93,14 +93,14 @@ public sealed class LightnessEncoder : Backbone
         Tensor? luminance = null; // (N, 1, H, W)
         for (var c = 0; c < Channels; c++)
         {
-            var value = images.narrow(1, c, 1).mul(std[c]).add_(mean[c]).clamp_(0, 1);
-            var power = value.add(CieLab.PowerOffset).mul_(1 / (1 + CieLab.PowerOffset)).pow_(CieLab.Power);
-            var linear = where(value.gt(CieLab.LinearUpTo), power, value.mul(CieLab.LinearSlope)).mul_(CieLab.Matrix[Channels + c]);
+            var value = images.narrow(1, c, 1).mul(Scalars.Of(std[c])).add_(Scalars.Of(mean[c])).clamp_(Scalars.Of(0), Scalars.Of(1));
+            var power = value.add(Scalars.Of(CieLab.PowerOffset)).mul_(Scalars.Of(1 / (1 + CieLab.PowerOffset))).pow_(Scalars.Of(CieLab.Power));
+            var linear = where(value.gt(Scalars.Of(CieLab.LinearUpTo)), power, value.mul(Scalars.Of(CieLab.LinearSlope))).mul_(Scalars.Of(CieLab.Matrix[Channels + c]));
             luminance = luminance is null ? linear : luminance.add_(linear);
         }
 
-        var line = luminance!.mul(CieLab.RootSlope).add_(CieLab.RootOffset);
-        return where(luminance.gt(CieLab.RootFrom), luminance.pow(1.0 / 3), line).mul_(116).sub_(16).MoveToOuterDisposeScope();
+        var line = luminance!.mul(Scalars.Of(CieLab.RootSlope)).add_(Scalars.Of(CieLab.RootOffset));
+        return where(luminance.gt(Scalars.Of(CieLab.RootFrom)), luminance.pow(Scalars.Of(1.0 / 3)), line).mul_(Scalars.Of(116)).sub_(Scalars.Of(16)).MoveToOuterDisposeScope();
     }
 
     private Tensor Gray(Tensor images)

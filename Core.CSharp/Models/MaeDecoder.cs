@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -53,7 +54,7 @@ public sealed class MaeDecoder : nn.Module, IInitialised
         {
             pos_table = PositionTable.SinCos(grid.Rows, grid.Columns, width).DetachFromDisposeScope();
             register_buffer(nameof(pos_table), pos_table, false);
-            mask_token = new Parameter(full(1, 1, width, float.NaN));
+            mask_token = new Parameter(full(1, 1, width, Scalars.Of(float.NaN)));
             mask_token.DetachFromDisposeScope();
             register_parameter(nameof(mask_token), mask_token);
         }

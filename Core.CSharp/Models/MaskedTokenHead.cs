@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -28,7 +29,7 @@ public sealed class MaskedTokenHead : nn.Module<Tensor, Tensor>, IInitialised
         head = new LinearLayer(width, vocabulary, hasBias: true, TransformerBlock.Deviation);
         register_module("lm_head", head);
         using var scope = NewDisposeScope();
-        mask_token = new Parameter(full(1, 1, width, float.NaN));
+        mask_token = new Parameter(full(1, 1, width, Scalars.Of(float.NaN)));
         mask_token.DetachFromDisposeScope();
         register_parameter(nameof(mask_token), mask_token);
     }
@@ -41,7 +42,7 @@ public sealed class MaskedTokenHead : nn.Module<Tensor, Tensor>, IInitialised
     {
         using var scope = NewDisposeScope();
         var mask = zeros(patches.size(0), patches.size(1), patches.dtype, patches.device).scatter_(1, hidden, ones_like(hidden).to(patches.dtype)); // (N, P)
-        return where(mask.unsqueeze(2).gt(0), mask_token, patches).MoveToOuterDisposeScope();
+        return where(mask.unsqueeze(2).gt(Scalars.Of(0)), mask_token, patches).MoveToOuterDisposeScope();
     }
 
     /// <summary>(M, width) to (M, V).</summary>

@@ -36,7 +36,7 @@ public static class MovedPixels
         var side = (2 * reach) + 1;
         var window = side * side;
         var stay = zeros(window, scores.dtype, scores.device);
-        stay.narrow(0, window / 2, 1).fill_(Math.Log(window - 1));
+        stay.narrow(0, window / 2, 1).fill_(Scalars.Of(Math.Log(window - 1)));
         var weights = scores.add(stay).softmax(-1).permute(3, 0, 1, 2).contiguous().unbind(0); // window times (M, H, W)
         long[] border = [reach, reach, reach, reach];
         var padded = nn.functional.pad(source, border, PaddingModes.Replicate);

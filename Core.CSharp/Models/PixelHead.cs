@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -23,7 +24,7 @@ public sealed class PixelHead : nn.Module<Tensor, Tensor>, IInitialised
     {
         using (NewDisposeScope())
         {
-            mask_token = new Parameter(full(standIn, float.NaN));
+            mask_token = new Parameter(full(standIn, Scalars.Of(float.NaN)));
             mask_token.DetachFromDisposeScope();
             register_parameter(nameof(mask_token), mask_token);
         }

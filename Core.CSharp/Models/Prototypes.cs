@@ -31,7 +31,7 @@ public sealed class Prototypes : nn.Module<Tensor, Tensor>, IInitialised
 
         this.inputs = inputs;
         using var scope = NewDisposeScope();
-        weight = new Parameter(full(count, inputs, float.NaN));
+        weight = new Parameter(full(count, inputs, Scalars.Of(float.NaN)));
         weight.DetachFromDisposeScope();
         register_parameter(nameof(weight), weight);
     }
@@ -58,7 +58,7 @@ public sealed class Prototypes : nn.Module<Tensor, Tensor>, IInitialised
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        weight.div_(weight.norm(1, keepdim: true, p: 2).clamp_(min: NormFloor));
+        weight.div_(weight.norm(1, keepdim: true, p: 2).clamp_(min: Scalars.Of(NormFloor)));
     }
 
     /// <inheritdoc/>

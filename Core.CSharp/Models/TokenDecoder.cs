@@ -52,7 +52,7 @@ public sealed class TokenDecoder : nn.Module<Tensor, Tensor>, IInitialised
         last = new LinearLayer(channels, outputs, hasBias: true);
         register_module(nameof(last), last);
         using var scope = NewDisposeScope();
-        codebook = new Parameter(full(vocabulary, codeWidth, float.NaN));
+        codebook = new Parameter(full(vocabulary, codeWidth, Scalars.Of(float.NaN)));
         codebook.DetachFromDisposeScope();
         register_parameter(nameof(codebook), codebook);
     }

@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -45,7 +46,7 @@ public sealed class TokenHead : nn.Module<Tensor, Tensor>, IInitialised
             norm = new NormLayer(vocabulary, relu: false, affine: false);
             register_module(nameof(norm), norm);
             using var scope = NewDisposeScope();
-            gain = new Parameter(full(1, float.NaN));
+            gain = new Parameter(full(1, Scalars.Of(float.NaN)));
             gain.DetachFromDisposeScope();
             register_parameter(nameof(gain), gain);
         }
@@ -61,7 +62,7 @@ public sealed class TokenHead : nn.Module<Tensor, Tensor>, IInitialised
         var logits = conv.call(input.permute(0, 2, 3, 1).reshape(-1, inputs)); // (M, V)
         if (norm is not null)
         {
-            using Scalar lever = Lever;
+            using Scalar lever = Lever.ToScalar();
             logits = norm.call(logits).mul(gain!.mul(lever));
         }
 

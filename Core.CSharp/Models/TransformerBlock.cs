@@ -89,11 +89,11 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var parts = Split(Product(input), 3);
-        var scores = parts[0].mul(1 / Math.Sqrt((double)options.Width / options.Heads)).matmul(parts[1].transpose(2, 3));
+        var scores = parts[0].mul(Scalars.Of(1 / Math.Sqrt((double)options.Width / options.Heads))).matmul(parts[1].transpose(2, 3));
         if (options.Causal)
         {
             var tokens = input.shape[1];
-            scores = scores.masked_fill(ones(tokens, tokens, ScalarType.Bool, input.device).triu(1), double.NegativeInfinity);
+            scores = scores.masked_fill(ones(tokens, tokens, ScalarType.Bool, input.device).triu(1), Scalars.Of(double.NegativeInfinity));
         }
 
         return scores.softmax(-1).MoveToOuterDisposeScope();
@@ -159,7 +159,7 @@ public sealed class TransformerBlock : nn.Module<Tensor, Tensor>
         if (training && options.DropPath > 0)
         {
             var keep = 1 - options.DropPath;
-            branch = branch.mul(rand([input.shape[0], 1, 1], input.dtype, input.device).lt_(keep).div_(keep)); // its expectation stays
+            branch = branch.mul(rand([input.shape[0], 1, 1], input.dtype, input.device).lt_(Scalars.Of(keep)).div_(Scalars.Of(keep))); // its expectation stays
         }
 
         return branch.add_(input);

@@ -1,4 +1,5 @@
 using SslResearch.Core.Models.Layers;
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -237,7 +238,7 @@ public sealed class VisionTransformer : Backbone, IInitialised
 
     private Parameter Learned(string name, int tokens)
     {
-        var parameter = new Parameter(full(1, tokens, Options.Width, float.NaN));
+        var parameter = new Parameter(full(1, tokens, Options.Width, Scalars.Of(float.NaN)));
         parameter.DetachFromDisposeScope();
         register_parameter(name, parameter);
         return parameter;

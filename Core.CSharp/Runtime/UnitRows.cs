@@ -26,7 +26,7 @@ public static class UnitRows
     /// <param name="rows">(N, d) floating point.</param>
     public static Tensor Bounded(Tensor rows)
     {
-        using Scalar least = Least, one = 1.0;
+        using Scalar least = Least.ToScalar(), one = (1.0).ToScalar();
         using var scope = NewDisposeScope();
         Tensor scale;
         using (no_grad())

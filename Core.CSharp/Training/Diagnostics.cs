@@ -77,7 +77,7 @@ public static class Diagnostics
         }
 
         var singular = linalg.svdvals(rows);
-        var p = (singular / singular.sum()) + epsilon;
+        var p = singular.div(singular.sum()).add(Scalars.Of(epsilon));
         return Math.Exp(-xlogy(p, p).sum().item<double>());
     }
 

@@ -137,7 +137,7 @@ internal sealed class RunLog : IDisposable
     internal static byte[] Line(ReportPoint point) => Json(json =>
     {
         json.WriteNumber("step", point.Step);
-        json.WriteNumber("epoch", point.Epoch);
+        json.WriteNumber("epoch", point.Epoch + 1);
         Number(json, "loss", point.Loss);
         Number(json, "rate", point.Rate);
         Number(json, "deviation", point.Deviation);

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 
 namespace SslResearch.Core.Training;
@@ -26,7 +27,7 @@ internal sealed class TensorUpdate : IFlatUpdate
         using var scope = torch.NewDisposeScope();
         foreach (var segment in parameters.Segments)
         {
-            decays.narrow(0, segment.Offset, segment.Count).fill_(LocalRates.Decay(options, segment));
+            decays.narrow(0, segment.Offset, segment.Count).fill_(Scalars.Of(LocalRates.Decay(options, segment)));
         }
 
         if (parameters.Segments.Any(s => s.HasHeldRate))
@@ -34,7 +35,7 @@ internal sealed class TensorUpdate : IFlatUpdate
             held = FlatParameters.Zeros(parameters.Length, device);
             foreach (var segment in parameters.Segments.Where(s => s.HasHeldRate))
             {
-                held.narrow(0, segment.Offset, segment.Count).fill_(1);
+                held.narrow(0, segment.Offset, segment.Count).fill_(Scalars.Of(1));
             }
         }
 
@@ -46,7 +47,7 @@ internal sealed class TensorUpdate : IFlatUpdate
             var owner = torch.zeros(parameters.Length, torch.int32, device);
             for (var i = 0; i < segments.Count; i++)
             {
-                owner.narrow(0, segments[i].Offset, segments[i].End - segments[i].Offset).fill_(i);
+                owner.narrow(0, segments[i].Offset, segments[i].End - segments[i].Offset).fill_(Scalars.Of(i));
             }
 
             segmentOf = owner.DetachFromDisposeScope();
@@ -64,18 +65,18 @@ internal sealed class TensorUpdate : IFlatUpdate
         var gradients = parameters.Gradients;
         if (step.ClipNorm is { } largest)
         {
-            gradients.mul_((largest / (gradients.norm() + 1e-6)).clamp(max: 1));
+            gradients.mul_(gradients.norm().add_(Scalars.Of(1e-6)).reciprocal_().mul_(Scalars.Of(largest)).clamp_(max: Scalars.Of(1)));
         }
 
         switch (options)
         {
             case SgdOptions o:
-                gradients.addcmul_(decays, parameters.Values, 1);
+                gradients.addcmul_(decays, parameters.Values, Scalars.Of(1));
                 Sgd(step, o.Momentum, o.Nesterov);
                 break;
             case LarsOptions o:
                 var local = Local(o, step);
-                gradients.addcmul_(decays, parameters.Values, 1);
+                gradients.addcmul_(decays, parameters.Values, Scalars.Of(1));
                 gradients.mul_(local.index_select(0, segmentOf!));
                 Sgd(step, o.Momentum, o.Nesterov);
                 break;
@@ -84,7 +85,7 @@ internal sealed class TensorUpdate : IFlatUpdate
                 Adam(o.Beta1, o.Beta2, o.Epsilon, step);
                 break;
             case AdamOptions o:
-                gradients.addcmul_(decays, parameters.Values, 1);
+                gradients.addcmul_(decays, parameters.Values, Scalars.Of(1));
                 Adam(o.Beta1, o.Beta2, o.Epsilon, step);
                 break;
         }
@@ -93,7 +94,7 @@ internal sealed class TensorUpdate : IFlatUpdate
         for (var i = 0; i < teachers.Count; i++)
         {
             var student = parameters.Values.narrow(0, teachers[i].Start, teachers[i].Values.numel());
-            teachers[i].Values.mul_(momenta[i]).add_(student, 1 - momenta[i]);
+            teachers[i].Values.mul_(Scalars.Of(momenta[i])).add_(student, Scalars.Of(1 - momenta[i]));
         }
     }
 
@@ -111,27 +112,27 @@ internal sealed class TensorUpdate : IFlatUpdate
     {
         if (held is null)
         {
-            parameters.Values.add_(direction, -step.Rate * scale);
+            parameters.Values.add_(direction, Scalars.Of(-step.Rate * scale));
         }
         else
         {
-            parameters.Values.addcmul_(direction, held.mul(step.HeldRate - step.Rate).add_(step.Rate), -scale);
+            parameters.Values.addcmul_(direction, held.mul(Scalars.Of(step.HeldRate - step.Rate)).add_(Scalars.Of(step.Rate)), Scalars.Of(-scale));
         }
     }
 
     private void Sgd(in UpdateStep step, double momentum, bool nesterov)
     {
-        state[0].mul_(momentum).add_(parameters.Gradients);
-        var direction = nesterov ? parameters.Gradients.add_(state[0], momentum) : state[0];
+        state[0].mul_(Scalars.Of(momentum)).add_(parameters.Gradients);
+        var direction = nesterov ? parameters.Gradients.add_(state[0], Scalars.Of(momentum)) : state[0];
         Move(direction, step, 1);
     }
 
     private void Adam(double beta1, double beta2, double epsilon, in UpdateStep step)
     {
         var gradients = parameters.Gradients;
-        state[0].mul_(beta1).add_(gradients, 1 - beta1);
-        state[1].mul_(beta2).addcmul_(gradients, gradients, 1 - beta2);
-        var denominator = (state[1].sqrt() / Math.Sqrt(1 - Math.Pow(beta2, step.Number))).add_(epsilon);
+        state[0].mul_(Scalars.Of(beta1)).add_(gradients, Scalars.Of(1 - beta1));
+        state[1].mul_(Scalars.Of(beta2)).addcmul_(gradients, gradients, Scalars.Of(1 - beta2));
+        var denominator = state[1].sqrt().div_(Scalars.Of(Math.Sqrt(1 - Math.Pow(beta2, step.Number)))).add_(Scalars.Of(epsilon));
         Move(state[0] / denominator, step, 1 / (1 - Math.Pow(beta1, step.Number)));
     }
 
@@ -143,21 +144,21 @@ internal sealed class TensorUpdate : IFlatUpdate
 
         var weight = Norms(parameters.Values);
         var gradient = lars.NormOfDecayedGradient
-            ? Norms(parameters.Gradients.addcmul(decays, parameters.Values, 1))
+            ? Norms(parameters.Gradients.addcmul(decays, parameters.Values, Scalars.Of(1)))
             : Norms(parameters.Gradients);
-        var denominator = lars.NormOfDecayedGradient ? gradient + lars.Epsilon : gradient + (segmentDecays! * weight) + lars.Epsilon;
-        var local = lars.TrustCoefficient * weight / denominator;
+        var denominator = (lars.NormOfDecayedGradient ? gradient : gradient + (segmentDecays! * weight)).add(Scalars.Of(lars.Epsilon));
+        var local = weight.mul(Scalars.Of(lars.TrustCoefficient)) / denominator;
         if (lars.ClipRate)
         {
             var heldRate = step.HeldRate;
             var rate = step.Rate;
             var rates = torch.tensor(parameters.Segments.Select(s => (float)(s.HasHeldRate ? heldRate : rate)).ToArray(), device: local.device);
-            local = (local / rates).clamp(max: 1);
+            local = (local / rates).clamp(max: Scalars.Of(1));
         }
 
         var one = torch.ones_like(weight);
-        local = torch.where(gradient == 0, torch.zeros_like(weight), local);
-        local = torch.where(weight == 0, one, local);
+        local = torch.where(gradient == Scalars.Of(0), torch.zeros_like(weight), local);
+        local = torch.where(weight == Scalars.Of(0), one, local);
         return torch.where(segmentAdapts!, local, one);
     }
 }

@@ -350,7 +350,8 @@ public static class Trainer
             var report = new StepReport(
                 point.Step,
                 total,
-                point.Epoch,
+                firstStep,
+                point.Epoch + 1,
                 point.Loss,
                 point.Rate,
                 point.Deviation,

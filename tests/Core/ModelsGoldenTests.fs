@@ -5,6 +5,7 @@ open System.Text.Json
 open Expecto
 open TorchSharp
 open SslResearch.Core.Models
+open SslResearch.Core.Training
 open Tests.Support
 open Tests.Support.Networks
 open Tests.Support.ReferenceModels
@@ -96,6 +97,27 @@ let private golden =
 
                         Expect.equal (count model) (want 0) $"{name} {stem}"
                         Expect.equal (count model + count head) (want 10) $"{name} {stem} with ten classes"
+            }
+
+            test "weight decay leaves out norms and biases" {
+                let expected = (Golden.entry "optim" "decay_groups.resnet18").GetProperty "expected"
+                use encoder = resnet18 Stem.Imagenet
+                use head = new SslResearch.Core.Models.Layers.LinearLayer(encoder.FeatureCount, 10, true)
+
+                use flat =
+                    FlatParameters.Create
+                        [
+                            struct ("encoder", encoder :> torch.nn.Module)
+                            struct ("head", head :> torch.nn.Module)
+                        ]
+
+                let want (name: string) = expected.GetProperty(name).GetInt32()
+                Expect.equal flat.Segments.Count (want "total_parameters_tensors") "parameters"
+
+                Expect.equal
+                    (flat.Segments |> Seq.filter _.IsNormOrBias |> Seq.length)
+                    (want "no_decay_dino")
+                    "without decay"
             }
 
             test "three SimCLR steps" {

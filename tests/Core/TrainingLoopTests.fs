@@ -204,7 +204,7 @@ let private resume =
                 Expect.equal kept [| "step-00000016.safetensors"; "step-00000020.safetensors" |] "kept"
                 let lines = lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)
                 Expect.hasLength lines 7 "at steps 3, 6, … 18 and 20"
-                Expect.stringStarts lines[0] """{"step":3,"epoch":0,"loss":""" "first line"
+                Expect.stringStarts lines[0] """{"step":3,"epoch":1,"loss":""" "first line"
                 Expect.isGreaterThan outcome.PeakMemory 10_000_000L "peak memory"
             }
 

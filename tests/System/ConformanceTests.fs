@@ -73,7 +73,15 @@ let private notBuilt =
 let private without =
     [
         "images", [ "crop_resize.bilinear_no_antialias" ]
-        "optim", []
+        // Schedules of peers that ours is not: lightly's warm-up and cosine, solo-learn's rise of a teacher's momentum.
+        "optim",
+        [
+            "schedule.cosine_period.lightly"
+            "schedule.warmup_cosine.solo"
+            "schedule.warmup_cosine.mae"
+            "schedule.cosine.dino"
+            "schedule.weight_decay.dino"
+        ]
         "statistics",
         [
             "quantile.normal"

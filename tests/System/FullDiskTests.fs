@@ -149,7 +149,7 @@ let private point step =
     ReportPoint(step, 0, 1.5 + float step, 0.25, 0.5, 3.5)
 
 let private report (step: int64) =
-    StepReport(step, 100L, 0, 1.5, 0.25, 0.5, 3.5, 100., 0.1, TimeSpan.Zero)
+    StepReport(step, 100L, 0L, 1, 1.5, 0.25, 0.5, 3.5, 100., 0.1, TimeSpan.Zero)
 
 [<Tests>]
 let tests =

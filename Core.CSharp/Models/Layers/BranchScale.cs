@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -17,7 +18,7 @@ public sealed class BranchScale : nn.Module<Tensor, Tensor>, IInitialised
     {
         this.initial = initial;
         using var scope = NewDisposeScope();
-        gamma = new Parameter(full(width, float.NaN));
+        gamma = new Parameter(full(width, Scalars.Of(float.NaN)));
         gamma.DetachFromDisposeScope();
         register_parameter(nameof(gamma), gamma);
     }

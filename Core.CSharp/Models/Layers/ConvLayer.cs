@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -23,7 +24,7 @@ public sealed class ConvLayer : nn.Module<Tensor, Tensor>, IInitialised
         strides = [stride, stride];
         paddings = [padding, padding];
         using var scope = NewDisposeScope();
-        weight = new Parameter(full(outputs, kernel, kernel, inputs, float.NaN).permute(0, 3, 1, 2));
+        weight = new Parameter(full(outputs, kernel, kernel, inputs, Scalars.Of(float.NaN)).permute(0, 3, 1, 2));
         weight.DetachFromDisposeScope();
         register_parameter(nameof(weight), weight);
     }

@@ -23,12 +23,12 @@ public sealed class LinearLayer : nn.Module<Tensor, Tensor>, IInitialised
         this.inputs = inputs;
         this.deviation = deviation;
         using var scope = NewDisposeScope();
-        weight = new Parameter(full(outputs, inputs, float.NaN));
+        weight = new Parameter(full(outputs, inputs, Scalars.Of(float.NaN)));
         weight.DetachFromDisposeScope();
         register_parameter(nameof(weight), weight);
         if (hasBias)
         {
-            bias = new Parameter(full(outputs, float.NaN));
+            bias = new Parameter(full(outputs, Scalars.Of(float.NaN)));
             bias.DetachFromDisposeScope();
             register_parameter(nameof(bias), bias);
         }

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -14,7 +15,7 @@ public sealed class MaskToken : nn.Module<Tensor, Tensor, Tensor>, IInitialised
         : base(nameof(MaskToken))
     {
         using var scope = NewDisposeScope();
-        mask_token = new Parameter(full(1, 1, width, float.NaN));
+        mask_token = new Parameter(full(1, 1, width, Scalars.Of(float.NaN)));
         mask_token.DetachFromDisposeScope();
         register_parameter(nameof(mask_token), mask_token);
     }

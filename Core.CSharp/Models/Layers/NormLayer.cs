@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -14,7 +15,7 @@ public sealed class NormLayer : nn.Module<Tensor, Tensor>, IInitialised
     private const double Epsilon = 1e-5;
 
     // Made once: a scalar that is made by each call waits for the garbage collector.
-    private static readonly Scalar One = 1;
+    private static readonly Scalar One = (1).ToScalar();
 
     private readonly bool relu;
     private int chunks = 1;

@@ -21,8 +21,8 @@ public sealed class PatchProjection : nn.Module<Tensor, Tensor>, IInitialised
     {
         this.patch = patch;
         using var scope = NewDisposeScope();
-        weight = new Parameter(full(width, channels, patch, patch, float.NaN));
-        bias = new Parameter(full(width, float.NaN));
+        weight = new Parameter(full(width, channels, patch, patch, Scalars.Of(float.NaN)));
+        bias = new Parameter(full(width, Scalars.Of(float.NaN)));
         weight.DetachFromDisposeScope();
         bias.DetachFromDisposeScope();
         register_parameter(nameof(weight), weight);

@@ -1,3 +1,4 @@
+using SslResearch.Core.Runtime;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -23,7 +24,7 @@ public sealed class TransposedConvLayer : nn.Module<Tensor, Tensor>, IInitialise
         : base(nameof(TransposedConvLayer))
     {
         using var scope = NewDisposeScope();
-        weight = new Parameter(full(inputs, outputs, Kernel, Kernel, float.NaN));
+        weight = new Parameter(full(inputs, outputs, Kernel, Kernel, Scalars.Of(float.NaN)));
         weight.DetachFromDisposeScope();
         register_parameter(nameof(weight), weight);
     }
