@@ -276,9 +276,11 @@ module Cli =
                 let rendered () =
                     Report.renderOn present options.Results recipe
 
+                let isLive = not (missing.IsEmpty || Console.IsOutputRedirected)
+
                 let result =
-                    withSignals (fun stop ->
-                        if missing.IsEmpty || Console.IsOutputRedirected then
+                    withSignalsTold (if isLive then ignore else complain) (fun stop ->
+                        if not isLive then
                             Progress.lines say |> Progress.rendering (rendered >> ignore) |> work stop
                         else
                             let done' = stored options.Results recipe
@@ -296,7 +298,7 @@ module Cli =
 
                             Progress.rendering (rendered >> ignore)
                             >> work stop
-                            |> Progress.live protocols before)
+                            |> Progress.live stopping protocols before stop)
 
                 if result.Interrupted then
                     complain "Stopped with everything saved; the same command goes on from here."

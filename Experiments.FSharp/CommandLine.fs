@@ -34,8 +34,10 @@ module internal CommandLine =
 
     let dataRoot (given: string option) = DataRoot.Resolve(Option.toObj given)
 
-    /// Runs until done or told to stop: a first SIGINT, SIGTERM or SIGHUP asks, a second ends the process.
-    let withSignals (work: CancellationToken -> 'T) =
+    let stopping = "Stopping: the state is being saved. A second signal ends at once."
+
+    /// Runs until done or told to stop: a first SIGINT, SIGTERM or SIGHUP asks, which is told, a second ends the process.
+    let withSignalsTold (tell: string -> unit) (work: CancellationToken -> 'T) =
         use stop = new CancellationTokenSource()
 
         let handle (context: PosixSignalContext) =
@@ -44,10 +46,13 @@ module internal CommandLine =
             if stop.IsCancellationRequested then
                 Environment.Exit ExitCode.Interrupted
             else
-                complain "Stopping: the state is being saved. A second signal ends at once."
+                tell stopping
                 stop.Cancel()
 
         use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, handle)
         use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, handle)
         use _ = PosixSignalRegistration.Create(PosixSignal.SIGHUP, handle)
         work stop.Token
+
+    /// The same, told on standard error.
+    let withSignals (work: CancellationToken -> 'T) = withSignalsTold complain work

@@ -2,6 +2,7 @@ namespace SslResearch
 
 open System
 open System.Diagnostics
+open System.Threading
 open SslResearch.Core.Training
 open Spectre.Console
 
@@ -135,7 +136,13 @@ module Progress =
 
     /// On a terminal: a line for each run that is stored or ends, which stays, and below them the run at work and the time that is left for it
     /// and for all.
-    let live (protocols: string list) (before: StoredRun list) (work: IRunReporter -> 'Result) : 'Result =
+    let live
+        (stopping: string)
+        (protocols: string list)
+        (before: StoredRun list)
+        (stop: CancellationToken)
+        (work: IRunReporter -> 'Result)
+        : 'Result =
         let width = max 40 (AnsiConsole.Profile.Width - 1)
         let columns = Columns(protocols, width)
         let clock = Stopwatch.StartNew()
@@ -144,17 +151,17 @@ module Progress =
         let mutable part = 0.
         let mutable detail = "starting"
         let mutable runLeft: TimeSpan option = None
-        // Of runs that ended here, with their evaluation.
+        // Of trainings that ended here, with their evaluation: what needs none says nothing of the others.
         let mutable began = clock.Elapsed
         let mutable ended, spent = 0, TimeSpan.Zero
 
         let allLeft () =
             let waiting = float (total - position)
 
-            match ended, runLeft with
-            | 0, Some rest -> Some(rest + waiting * (clock.Elapsed - began + rest))
-            | 0, None -> None
-            | n, rest -> Some(Option.defaultValue TimeSpan.Zero rest + waiting * spent / float n)
+            match runLeft with
+            | Some rest -> Some(rest + waiting * (spent + (clock.Elapsed - began) + rest) / float (ended + 1))
+            | None when ended > 0 -> Some(waiting * spent / float ended)
+            | None -> None
 
         let picture () : Rendering.IRenderable =
             let full, empty = bar (min 30 (width / 3)) part
@@ -184,10 +191,17 @@ module Progress =
             .Start(fun context ->
                 let draw () = context.UpdateTarget(picture ())
 
-                let close () =
-                    ended <- ended + 1
-                    spent <- spent + (clock.Elapsed - began)
+                let close trained =
+                    if trained then
+                        ended <- ended + 1
+                        spent <- spent + (clock.Elapsed - began)
+
                     runLeft <- None
+
+                use _ =
+                    stop.Register(fun () ->
+                        detail <- stopping
+                        draw ())
 
                 work
                     { new IRunReporter with
@@ -218,17 +232,17 @@ module Progress =
 
                         member _.Scoring what =
                             part <- 1.
-                            runLeft <- Some TimeSpan.Zero
+                            runLeft <- runLeft |> Option.map (fun _ -> TimeSpan.Zero)
                             detail <- $"scoring: {what}"
                             draw ()
 
                         member _.Finished run =
-                            close ()
+                            close (run.Training.Steps > 0L)
                             say (columns.Line run)
                             draw ()
 
                         member _.Failed(run, seed, error) =
-                            close ()
+                            close false
                             say $"FAILED: {run}, seed {seed}: {Faults.message error}"
 
                         member _.Note text = say text
