@@ -103,28 +103,11 @@ module Check =
             yield! canonical run
         ]
 
-    /// Equal problems of many runs become one, which says how many.
-    let private gathered (problems: (Run * Problem) list) =
-        problems
-        |> List.groupBy snd
-        |> List.map (fun (problem, owners) ->
-            let titles = owners |> List.map (fun (run, _) -> run.Title) |> List.distinct
-
-            let owner =
-                match titles with
-                | [ one ] -> one
-                | first :: rest -> $"{first} and {rest.Length} more"
-                | [] -> ""
-
-            { problem with
-                Where = $"{owner}: {problem.Where}"
-            })
-
     /// Problems of single runs.
     let runs (runs: Run list) : Problem list =
         runs
-        |> List.collect (fun run -> inside run |> List.map (fun p -> run, p))
-        |> gathered
+        |> List.collect (fun run -> inside run |> List.map (fun p -> run.Title, p))
+        |> Problem.gathered
 
     let private identified (runs: Run list) =
         runs |> List.filter (fun run -> (canonical run).IsEmpty)

@@ -84,7 +84,7 @@ module Datasets =
                 reraise ()
 
     /// Problems of one dataset of one kind of use, which only its images show.
-    let private ofImages (dataRoot: string) where data (look: OpenData -> Problem list) =
+    let private ofImages (dataRoot: string) (owner: string, where) data (look: OpenData -> (string * Problem) list) =
         try
             use splits = openSplits dataRoot data
             let channels = splits.Train.Shape.Channels
@@ -92,18 +92,21 @@ module Datasets =
 
             [
                 if n.Mean.Length <> channels then
+                    owner,
                     Problem.make
                         where
                         $"the normalisation has {n.Mean.Length} channels, the images have {channels}"
                         "Give one mean and one deviation for every channel, or use Data.imported"
 
                 if (Data.constants data).IsNone && List.contains 0. n.Std then
+                    owner,
                     Problem.make
                         where
                         $"channel {List.findIndex ((=) 0.) n.Std} has the same value everywhere, so that it cannot be divided by its deviation"
                         "State constants: Data.importedWith"
 
                 if splits.Train.Shape <> splits.Test.Shape then
+                    owner,
                     Problem.make
                         where
                         $"training images of {splits.Train.Shape}, test images of {splits.Test.Shape}"
@@ -112,7 +115,7 @@ module Datasets =
                 yield! look splits
             ]
         with :? DataException as e ->
-            [ Problem.make where (e.Message.TrimEnd '.') "Then check again" ]
+            [ owner, Problem.make where (e.Message.TrimEnd '.') "Then check again" ]
 
     let private isUnlabelled (store: ImageStore) = store.Labels.IndexOfAnyExcept -1 < 0
 
@@ -122,15 +125,17 @@ module Datasets =
             [
                 for label, name in Seq.indexed splits.Train.ClassNames do
                     if not (splits.Train.Labels.Contains label) then
+                        users.Head.Title,
                         Problem.make
-                            $"{users.Head.Title}: Setting.Data"
+                            "Setting.Data"
                             $"no training image of class '{name}' is left"
                             "Hold out a smaller part, or give more images"
 
                 for run in users do
                     if run.Kind = Experiment && run.Setting.Train.BatchSize > splits.Train.Count then
+                        run.Title,
                         Problem.make
-                            $"{run.Title}: Setting.Train.BatchSize"
+                            "Setting.Train.BatchSize"
                             $"{run.Setting.Train.BatchSize} images a batch, but only {splits.Train.Count} in the training split"
                             "Make the batch smaller"
             ]
@@ -138,8 +143,9 @@ module Datasets =
         let labels (splits: OpenData) (run: Run) =
             if isUnlabelled splits.Train then
                 [
+                    run.Title,
                     Problem.make
-                        $"{run.Title}: Method"
+                        "Method"
                         $"learns from labels, and '{splits.Train.Name}' has none"
                         "Train it on a labelled dataset, or choose a self-supervised method"
                 ]
@@ -150,7 +156,7 @@ module Datasets =
             for data, users in runs |> List.groupBy _.Setting.Data do
                 if not (Data.isRendered data) then
                     yield!
-                        ofImages dataRoot $"{users.Head.Title}: Setting.Data" data (fun splits ->
+                        ofImages dataRoot (users.Head.Title, "Setting.Data") data (fun splits ->
                             [
                                 yield! batches (users |> List.filter (fun run -> run.TrainData = data)) splits
 
@@ -159,8 +165,9 @@ module Datasets =
                                 let classes = splits.Train.ClassNames.Count
 
                                 if not unlabelled && classes < 2 then
+                                    users.Head.Title,
                                     Problem.make
-                                        $"{users.Head.Title}: Setting.Protocols"
+                                        "Setting.Protocols"
                                         $"they score classes, and '{Data.name data}' has {classes}"
                                         "Give data of two or more classes"
 
@@ -170,16 +177,18 @@ module Datasets =
 
                                     for protocol in run.Setting.Protocols do
                                         if unlabelled then
+                                            run.Title,
                                             Problem.make
-                                                $"{run.Title}: Setting.Protocols"
+                                                "Setting.Protocols"
                                                 $"{Protocol.name protocol} needs labels, and '{name}' has none"
                                                 $"Score on a labelled dataset as Setting.Data, and train on this one: trainedOn (Data.imported \"{name}\") AUGMENTATION"
 
                                         match Protocol.scoring protocol with
                                         | Knn(k, _)
                                         | KnnVote k when k > splits.Train.Count && (Data.trainCount data).IsNone ->
+                                            run.Title,
                                             Problem.make
-                                                $"{run.Title}: Setting.Protocols"
+                                                "Setting.Protocols"
                                                 $"{k} neighbours from a bank of {splits.Train.Count} images"
                                                 $"Give at most {splits.Train.Count}"
                                         | _ -> ()
@@ -191,8 +200,8 @@ module Datasets =
                 |> List.groupBy _.TrainData do
                 if not (Data.isRendered data) then
                     yield!
-                        ofImages dataRoot $"{users.Head.Title}: Augment.Data" data (fun splits ->
+                        ofImages dataRoot (users.Head.Title, "Augment.Data") data (fun splits ->
                             batches users splits
                             @ (users |> List.filter _.NeedsLabels |> List.collect (labels splits)))
         ]
-        |> List.distinct
+        |> Problem.gathered

@@ -34,6 +34,20 @@ module Problem =
                     else outer + "." + p.Where
             })
 
+    /// Equal problems of many owners become one, which says how many.
+    let gathered (problems: (string * Problem) list) =
+        problems
+        |> List.groupBy snd
+        |> List.map (fun (problem, owned) ->
+            let owner =
+                match owned |> List.map fst |> List.distinct with
+                | first :: (_ :: _ as rest) -> $"{first} and {rest.Length} more"
+                | owners -> String.concat "" owners
+
+            { problem with
+                Where = $"{owner}: {problem.Where}"
+            })
+
     let unless condition where what mend =
         if condition then [] else [ make where what mend ]
 

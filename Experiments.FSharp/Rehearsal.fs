@@ -24,13 +24,13 @@ module Rehearsal =
         | -1 -> text.TrimEnd '.'
         | at -> text.Substring(0, at).TrimEnd '.'
 
-    let private attempt where mend (work: unit -> unit) =
+    let private attempt owner where mend (work: unit -> unit) =
         try
             work ()
             []
         with
         | :? OperationCanceledException -> reraise ()
-        | error -> [ Problem.make where (words error) mend ]
+        | error -> [ owner, Problem.make where (words error) mend ]
 
     let private scoring (run: Run) (data: OpenData) (encoder: TrainedEncoder) device =
         let normalisation = Data.normalisation data.Train run.Setting.Data
@@ -43,12 +43,12 @@ module Rehearsal =
 
         [
             for i, protocol in List.indexed (Run.protocols run) do
-                let where = $"{run.Title}: Setting.Protocols[{i}] {Protocol.name protocol}"
+                let where = $"Setting.Protocols[{i}] {Protocol.name protocol}"
 
                 match Protocol.scoring protocol, encoder.Backbone with
                 | Tuned o, Some backbone ->
                     yield!
-                        attempt where "Change the protocol, or sizes, until it can be scored" (fun () ->
+                        attempt run.Title where "Change the protocol, or sizes, until it can be scored" (fun () ->
                             FineTune.rehearse backbone o normalisation data.Train data.Test device)
                 | Tuned _, None -> ()
                 | _ ->
@@ -63,6 +63,7 @@ module Rehearsal =
 
                     yield!
                         attempt
+                            run.Title
                             where
                             "Change the encoder, or the size that the data was imported with (--resize)"
                             (fun () ->
@@ -102,18 +103,15 @@ module Rehearsal =
                     let mutable found = []
 
                     found <-
-                        attempt
-                            $"{run.Title}: Method"
-                            "Change settings or sizes until one batch can be taken"
-                            (fun () ->
-                                use encoder = run.Rehearse((dataOf run.TrainData).Train, device)
-                                encoder.Backbone |> Option.iter (fun b -> b.``to`` device |> ignore)
-                                found <- scoring run (dataOf run.Setting.Data) encoder device)
+                        attempt run.Title "Method" "Change settings or sizes until one batch can be taken" (fun () ->
+                            use encoder = run.Rehearse((dataOf run.TrainData).Train, device)
+                            encoder.Backbone |> Option.iter (fun b -> b.``to`` device |> ignore)
+                            found <- scoring run (dataOf run.Setting.Data) encoder device)
                         @ found
 
                     yield! found
             ]
-            |> List.distinct
+            |> Problem.gathered
         finally
             for splits in opened.Values do
                 (splits :> IDisposable).Dispose()

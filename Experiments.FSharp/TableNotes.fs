@@ -77,7 +77,7 @@ module internal TableNotes =
             used
             |> List.collect (fun r -> r.Dataset :: Option.toList r.TrainedOn)
             |> List.map (fun d ->
-                let list = List.map Problem.number >> String.concat ", "
+                let list = List.map (digits 4) >> String.concat ", "
 
                 let own =
                     match d.Normalisation with
