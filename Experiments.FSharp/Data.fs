@@ -15,6 +15,13 @@ module Normalisation =
             Std = [ 0.229; 0.224; 0.225 ]
         }
 
+/// How class, colour, surface and surroundings of procedural images hang together.
+type ShapesStatistics =
+    /// Not at all: the outline alone tells the class.
+    | Independent
+    /// As in photographs: half of the time a class has the colour, the surface, the surroundings that are typical of it.
+    | Natural
+
 /// The procedural dataset in motion: the object of an image moves, turns and bounces, and something passes in front of it at times.
 type ShapesInMotionData =
     {
@@ -26,6 +33,8 @@ type ShapesInMotionData =
         /// Frames of a clip.
         Frames: int
         Seed: uint64
+        [<AddedLater "Independent">]
+        Statistics: ShapesStatistics
     }
 
 /// The procedural dataset: rendered by our code, needs no download.
@@ -36,6 +45,9 @@ type ShapesData =
         /// Side in pixels.
         Size: int
         Seed: uint64
+        /// What goes with what: shapes alone, or typical colours, surfaces and surroundings.
+        [<AddedLater "Independent">]
+        Statistics: ShapesStatistics
     }
 
 /// A dataset that was brought in by `sslr data import NAME SOURCE`, with stated constants.
@@ -86,14 +98,19 @@ module Data =
         | Imported o -> o.Name
         | OwnStatistics name -> name
 
+    let private shapes statistics =
+        match statistics with
+        | Natural -> "Natural shapes"
+        | Independent -> "Shapes"
+
     /// In words.
     let rec describe data =
         match data with
         | HeldOut(data, part) ->
             $"{describe data}, {Problem.number (100. * part)} %% of the training split in place of the test split"
-        | Shapes s -> $"Shapes {s.Size} px, {s.Train} train, {s.Test} test, seed {s.Seed}"
+        | Shapes s -> $"{shapes s.Statistics} {s.Size} px, {s.Train} train, {s.Test} test, seed {s.Seed}"
         | ShapesInMotion s ->
-            $"Shapes in motion {s.Size} px, {s.Frames} frames, {s.Train} train, {s.Test} test, seed {s.Seed}"
+            $"{shapes s.Statistics} in motion {s.Size} px, {s.Frames} frames, {s.Train} train, {s.Test} test, seed {s.Seed}"
         | Cifar10 -> "CIFAR-10"
         | Cifar100 -> "CIFAR-100"
         | Imported o -> o.Name
@@ -104,6 +121,13 @@ module Data =
         match data with
         | HeldOut(data, _) -> constants data
         // The same objects on the same backgrounds: an encoder that learned from the clips is scored on still images as it saw the frames.
+        | Shapes { Statistics = Natural }
+        | ShapesInMotion { Statistics = Natural } ->
+            Some
+                {
+                    Mean = [ 0.578; 0.548; 0.522 ]
+                    Std = [ 0.252; 0.238; 0.245 ]
+                }
         | Shapes _
         | ShapesInMotion _ ->
             Some

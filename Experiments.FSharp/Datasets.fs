@@ -29,14 +29,19 @@ module Datasets =
             Some "CIFAR-10 (JPEG): recompressed images, slightly different from the original pixels"
         | _ -> None
 
+    let private drawn statistics =
+        match statistics with
+        | Independent -> SslResearch.Core.Data.ShapesStatistics.Independent
+        | Natural -> SslResearch.Core.Data.ShapesStatistics.Natural
+
     let private openSplit dataRoot data name =
         match data with
         | Shapes s ->
             let count = if name = "train" then s.Train else s.Test
-            ShapesDataset.Open(ShapesOptions(count, s.Size, s.Seed, name), dataRoot)
+            ShapesDataset.Open(ShapesOptions(count, s.Size, s.Seed, name, drawn s.Statistics), dataRoot)
         | ShapesInMotion s ->
             let count = if name = "train" then s.Train else s.Test
-            ShapesClips.Open(ShapesClipsOptions(count, s.Size, s.Frames, s.Seed, name), dataRoot)
+            ShapesClips.Open(ShapesClipsOptions(count, s.Size, s.Frames, s.Seed, name, drawn s.Statistics), dataRoot)
         | other ->
             let dataset = Data.name other
 

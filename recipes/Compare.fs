@@ -18,6 +18,7 @@ let setting =
                     Test = 2_000
                     Size = 32
                     Seed = 1UL
+                    Statistics = Independent
                 }
         Backbone = SmallResNet
         Train =

@@ -108,6 +108,7 @@ let films =
             Size = 32
             Frames = 6
             Seed = 1UL
+            Statistics = Independent
         }
 
 /// Next-frame prediction by any model of time.

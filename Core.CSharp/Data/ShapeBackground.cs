@@ -14,4 +14,10 @@ public enum ShapeBackground
 
     /// <summary>Soft blotches.</summary>
     Mottled,
+
+    /// <summary>A chessboard.</summary>
+    Checked,
+
+    /// <summary>Small dots.</summary>
+    Speckled,
 }

@@ -40,9 +40,10 @@ public sealed record ShapeMotion
     /// <param name="seed">Seed of the dataset.</param>
     /// <param name="split">Split, for example <c>train</c>.</param>
     /// <param name="index">Position; the class is <c>index % 10</c>, and the first frame shows the scene of that image of <see cref="ShapesDataset"/>.</param>
-    public static ShapeMotion Draw(ulong seed, string split, long index)
+    /// <param name="statistics">What goes with what.</param>
+    public static ShapeMotion Draw(ulong seed, string split, long index, ShapesStatistics statistics = ShapesStatistics.Independent)
     {
-        var start = ShapesSampler.Draw(seed, split, index);
+        var start = ShapesSampler.Draw(seed, split, index, statistics).Alone();
         var g = new Philox(seed, RandomPurpose.Clips, ShapesSampler.SplitCode(split), (uint)index);
         var (sin, cos) = ShapeMath.SinCos(g.NextDouble(0, 2 * Math.PI));
         var speed = g.NextDouble(Slowest, Fastest);

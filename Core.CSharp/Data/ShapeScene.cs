@@ -52,6 +52,9 @@ public sealed record ShapeScene
     /// <summary>Brightness gained at the top edge of the shape and lost at its bottom edge, as a fraction.</summary>
     public required double Light { get; init; }
 
+    /// <summary>A second object of the same class; null where there is one alone.</summary>
+    public ShapeCompanion? Companion { get; init; }
+
     /// <summary>What lies behind.</summary>
     public required ShapeBackground Background { get; init; }
 
@@ -85,9 +88,13 @@ public sealed record ShapeScene
         get
         {
             var texture = Texture == ShapeTexture.Plain ? string.Empty : ShapesDataset.Name(Texture) + " ";
-            return $"a {SizeName} {texture}{Colour.Name} {ShapesDataset.Name(Kind)} on a {ShapesDataset.Name(Background)} background";
+            var second = Companion is null ? string.Empty : $" and {(Companion.Colour.Name == "orange" ? "an" : "a")} {Companion.Colour.Name} one";
+            return $"a {SizeName} {texture}{Colour.Name} {ShapesDataset.Name(Kind)}{second} on a {ShapesDataset.Name(Background)} background";
         }
     }
+
+    /// <summary>The same scene without its second object.</summary>
+    public ShapeScene Alone() => this with { Companion = null };
 
     /// <summary>The same scene with the shape elsewhere: the step of a motion.</summary>
     public ShapeScene WithPose(double x, double y, double rotation, double size) =>

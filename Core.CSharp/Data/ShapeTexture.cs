@@ -11,4 +11,10 @@ public enum ShapeTexture
 
     /// <summary>Dots of another tone.</summary>
     Dotted,
+
+    /// <summary>A chessboard of two tones.</summary>
+    Checked,
+
+    /// <summary>Rings of two tones around the centre.</summary>
+    Ringed,
 }

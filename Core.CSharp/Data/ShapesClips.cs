@@ -37,14 +37,14 @@ public static class ShapesClips
     public static string PackPath(ShapesClipsOptions options, string dataRoot) => Path.Combine(
         dataRoot,
         DatasetName,
-        $"{ShapesDataset.Safe(options.Split)}-{options.Count}x{options.Frames}x{options.Size}px-seed{options.Seed}-v{ShapesRenderer.Version}.{Version}.sslpack");
+        $"{ShapesDataset.Safe(options.Split)}-{options.Count}x{options.Frames}x{options.Size}px-seed{options.Seed}{ShapesDataset.Suffix(options.Statistics)}-v{ShapesRenderer.Version}.{Version}.sslpack");
 
     /// <summary>What a clip shows.</summary>
     public static ShapeMotion Motion(ShapesClipsOptions options, long index)
     {
         Check(options);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, options.Count);
-        return ShapeMotion.Draw(options.Seed, options.Split, index);
+        return ShapeMotion.Draw(options.Seed, options.Split, index, options.Statistics);
     }
 
     private static ImageShape Shape(ShapesClipsOptions options) => FrameStrip.Of(options.Frames, options.Size, 3);
@@ -82,7 +82,7 @@ public static class ShapesClips
         var bytes = options.Size * options.Size * 3;
         Parallel.For(0, count, i =>
         {
-            var motion = ShapeMotion.Draw(options.Seed, options.Split, start + i);
+            var motion = ShapeMotion.Draw(options.Seed, options.Split, start + i, options.Statistics);
             labels[i] = motion.Label;
             for (var t = 0; t < options.Frames; t++)
             {

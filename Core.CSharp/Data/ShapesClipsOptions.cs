@@ -6,4 +6,6 @@ namespace SslResearch.Core.Data;
 /// <param name="Frames">T: frames of a clip, at least 2. A longer clip begins with the shorter one.</param>
 /// <param name="Seed">Seed of all clips.</param>
 /// <param name="Split">Name of the split; splits share no clip.</param>
-public sealed record ShapesClipsOptions(int Count, int Size, int Frames, ulong Seed, string Split);
+/// <param name="Statistics">What goes with what.</param>
+public sealed record ShapesClipsOptions(
+    int Count, int Size, int Frames, ulong Seed, string Split, ShapesStatistics Statistics = ShapesStatistics.Independent);

@@ -40,14 +40,14 @@ public static class ShapesDataset
     public static string PackPath(ShapesOptions options, string dataRoot) => Path.Combine(
         dataRoot,
         DatasetName,
-        $"{Safe(options.Split)}-{options.Count}x{options.Size}px-seed{options.Seed}-v{ShapesRenderer.Version}.sslpack");
+        $"{Safe(options.Split)}-{options.Count}x{options.Size}px-seed{options.Seed}{Suffix(options.Statistics)}-v{ShapesRenderer.Version}.sslpack");
 
     /// <summary>What an image shows: label, pose, colour, texture, background, caption.</summary>
     public static ShapeScene Scene(ShapesOptions options, long index)
     {
         Check(options);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, options.Count);
-        return ShapesRenderer.Scene(options.Seed, options.Split, index);
+        return ShapesRenderer.Scene(options.Seed, options.Split, index, options.Statistics);
     }
 
     /// <summary>Foreground mask of an image: (Size, Size) uint8, 255 inside, 0 outside, between them at the edge.</summary>
@@ -68,10 +68,12 @@ public static class ShapesDataset
     internal static string Safe(string split) =>
         string.Concat(split.Select(static c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' ? c.ToString() : $"%{(int)c:x}"));
 
+    internal static string Suffix(ShapesStatistics statistics) => statistics == ShapesStatistics.Independent ? string.Empty : "-" + Name(statistics);
+
     private static void Check(ShapesOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        if (options.Count < 1 || options.Size is < 8 or > 1024 || string.IsNullOrWhiteSpace(options.Split))
+        if (options.Count < 1 || options.Size is < 8 or > 1024 || string.IsNullOrWhiteSpace(options.Split) || !Enum.IsDefined(options.Statistics))
         {
             throw new DataException(
                 $"Shapes needs a count of at least 1, a size of 8 to 1024 pixels and the name of a split; received {options}.");
@@ -102,7 +104,7 @@ public static class ShapesDataset
         var bytes = Shape(options).Bytes;
         Parallel.For(0, count, i =>
         {
-            var scene = ShapesRenderer.Scene(options.Seed, options.Split, start + i);
+            var scene = ShapesRenderer.Scene(options.Seed, options.Split, start + i, options.Statistics);
             labels[i] = scene.Label;
             ShapesRenderer.Render(scene, options.Size, pixels.AsSpan(i * bytes, bytes));
         });

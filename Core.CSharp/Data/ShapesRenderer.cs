@@ -20,6 +20,17 @@ public static class ShapesRenderer
     private const double NoiseMean = 510;
     private const double NoiseScale = 1 / 147.8;
 
+    /// <summary>An object: where it is, the height of its centre, its two tones.</summary>
+    private readonly record struct Thing(Pose Pose, double Y, Tint Colour, Tint Tone);
+
+    private readonly record struct Tint(double Red, double Green, double Blue)
+    {
+        public Tint(NamedColour colour)
+            : this(colour.Red, colour.Green, colour.Blue)
+        {
+        }
+    }
+
     private struct Fragment
     {
         public double X, Y, Sin, Cos, HalfWidth, HalfHeight, Reach, Red, Green, Blue;
@@ -29,7 +40,9 @@ public static class ShapesRenderer
     /// <param name="seed">Seed of the dataset.</param>
     /// <param name="split">Split, for example <c>train</c>.</param>
     /// <param name="index">Position; the class is <c>index % 10</c>.</param>
-    public static ShapeScene Scene(ulong seed, string split, long index) => ShapesSampler.Draw(seed, split, index);
+    /// <param name="statistics">What goes with what.</param>
+    public static ShapeScene Scene(ulong seed, string split, long index, ShapesStatistics statistics = ShapesStatistics.Independent) =>
+        ShapesSampler.Draw(seed, split, index, statistics);
 
     /// <summary>Draws a scene.</summary>
     /// <param name="scene">What to draw.</param>
@@ -56,12 +69,10 @@ public static class ShapesRenderer
             fragment = DrawFragment(scene, ref detail);
         }
 
-        var pose = new Pose(scene);
+        Span<Thing> things = stackalloc Thing[2];
+        things = things[..Things(scene, things)];
         var (directionY, directionX) = ShapeMath.SinCos(scene.BackgroundAngle);
-        var lighter = scene.Colour.Luma > 0.5 * (scene.BackgroundColour.Luma + scene.BackgroundSecond.Luma);
-        var extreme = lighter ? new NamedColour("white", 1, 1, 1) : new NamedColour("black", 0, 0, 0);
-        var tone = scene.Colour.Towards(extreme, scene.TextureStrength);
-        var (first, second, colour) = (scene.BackgroundColour, scene.BackgroundSecond, scene.Colour);
+        var (first, second) = (scene.BackgroundColour, scene.BackgroundSecond);
         var noise = new Philox(scene.DetailKey, RandomPurpose.Shapes, 0, 0, NoiseStream);
         var noiseScale = scene.Noise * NoiseScale;
         var step = 1.0 / size;
@@ -77,6 +88,10 @@ public static class ShapesRenderer
                     ShapeBackground.Plain => 0,
                     ShapeBackground.Shaded => Math.Clamp(0.5 + (0.7 * (((u - 0.5) * directionX) + ((v - 0.5) * directionY))), 0, 1),
                     ShapeBackground.Striped => Wave((((u * directionX) + (v * directionY)) * frequency) + phase),
+                    ShapeBackground.Checked => Chess(
+                        (((u * directionX) + (v * directionY)) * frequency) + phase, ((v * directionX) - (u * directionY)) * frequency),
+                    ShapeBackground.Speckled => Dot(
+                        (((u * directionX) + (v * directionY)) * 2 * frequency) + phase, ((v * directionX) - (u * directionY)) * 2 * frequency),
                     _ => Blotch(lattice, u, v),
                 };
                 var red = first.Red + (t * (second.Red - first.Red));
@@ -97,19 +112,24 @@ public static class ShapesRenderer
                     blue += cover * (f.Blue - blue);
                 }
 
-                var inside = pose.Coverage(u, v, size, out var x, out var y);
-                if (inside > 0)
+                foreach (ref readonly var thing in things)
                 {
-                    var second2 = scene.Texture switch
+                    var inside = thing.Pose.Coverage(u, v, size, out var x, out var y);
+                    if (inside > 0)
                     {
-                        ShapeTexture.Plain => 0,
-                        ShapeTexture.Striped => Wave(((x + y) * 1.3) + texturePhase),
-                        _ => Dot((x * 1.7) + texturePhase, y * 1.7),
-                    };
-                    var light = 1 - (scene.Light * Math.Clamp((v - scene.Y) * pose.PerUnit, -1, 1));
-                    red += inside * (Lit(colour.Red, tone.Red, second2, light) - red);
-                    green += inside * (Lit(colour.Green, tone.Green, second2, light) - green);
-                    blue += inside * (Lit(colour.Blue, tone.Blue, second2, light) - blue);
+                        var surface = scene.Texture switch
+                        {
+                            ShapeTexture.Plain => 0,
+                            ShapeTexture.Striped => Wave(((x + y) * 1.3) + texturePhase),
+                            ShapeTexture.Checked => Chess((x * 1.4) + texturePhase, y * 1.4),
+                            ShapeTexture.Ringed => Wave((Math.Sqrt((x * x) + (y * y)) * 2) + texturePhase),
+                            _ => Dot((x * 1.7) + texturePhase, y * 1.7),
+                        };
+                        var light = 1 - (scene.Light * Math.Clamp((v - thing.Y) * thing.Pose.PerUnit, -1, 1));
+                        red += inside * (Lit(thing.Colour.Red, thing.Tone.Red, surface, light) - red);
+                        green += inside * (Lit(thing.Colour.Green, thing.Tone.Green, surface, light) - green);
+                        blue += inside * (Lit(thing.Colour.Blue, thing.Tone.Blue, surface, light) - blue);
+                    }
                 }
 
                 pixels[at] = ToByte(red + (Noise(ref noise) * noiseScale));
@@ -128,12 +148,41 @@ public static class ShapesRenderer
     {
         ArgumentNullException.ThrowIfNull(scene);
         CheckLength(mask.Length, size * size, nameof(mask));
-        var pose = new Pose(scene);
+        Span<Thing> things = stackalloc Thing[2];
+        things = things[..Things(scene, things)];
         var step = 1.0 / size;
         for (var i = 0; i < mask.Length; i++)
         {
-            mask[i] = ToByte(pose.Coverage(((i % size) + 0.5) * step, ((i / size) + 0.5) * step, size, out _, out _));
+            var outside = 1.0;
+            foreach (ref readonly var thing in things)
+            {
+                outside *= 1 - thing.Pose.Coverage(((i % size) + 0.5) * step, ((i / size) + 0.5) * step, size, out _, out _);
+            }
+
+            mask[i] = ToByte(1 - outside);
         }
+    }
+
+    /// <summary>The objects of a scene, the last one in front; how many.</summary>
+    private static int Things(ShapeScene scene, Span<Thing> things)
+    {
+        var count = 0;
+        if (scene.Companion is { } second)
+        {
+            var itsPose = new Pose(scene.Kind, second.X, second.Y, second.Size, second.Rotation, scene.Aspect, second.Mirrored);
+            things[count++] = new Thing(itsPose, second.Y, new Tint(second.Colour), Tone(scene, second.Colour));
+        }
+
+        var pose = new Pose(scene.Kind, scene.X, scene.Y, scene.Size, scene.Rotation, scene.Aspect, scene.Mirrored);
+        things[count++] = new Thing(pose, scene.Y, new Tint(scene.Colour), Tone(scene, scene.Colour));
+        return count;
+    }
+
+    /// <summary>The second tone of a surface: away from the background.</summary>
+    private static Tint Tone(ShapeScene scene, NamedColour colour)
+    {
+        var lighter = colour.Luma > 0.5 * (scene.BackgroundColour.Luma + scene.BackgroundSecond.Luma);
+        return new Tint(colour.Towards(lighter ? new NamedColour("white", 1, 1, 1) : new NamedColour("black", 0, 0, 0), scene.TextureStrength));
     }
 
     private static Fragment DrawFragment(ShapeScene scene, ref Philox g)
@@ -173,6 +222,13 @@ public static class ShapesRenderer
         return ShapeMath.Smooth(Math.Abs((2 * f) - 1));
     }
 
+    /// <summary>0 and 1 by turns in fields of half a unit.</summary>
+    private static double Chess(double x, double y)
+    {
+        var (fx, fy) = (x - Math.Floor(x) - 0.5, y - Math.Floor(y) - 0.5);
+        return fx * fy > 0 ? 1 : 0;
+    }
+
     private static double Dot(double x, double y)
     {
         var fx = x - Math.Floor(x) - 0.5;
@@ -207,12 +263,12 @@ public static class ShapesRenderer
         private readonly ShapeKind kind;
         private readonly double x, y, sin, cos, acrossX, acrossY, half;
 
-        public Pose(ShapeScene scene)
+        public Pose(ShapeKind kind, double x, double y, double size, double rotation, double aspect, bool mirrored)
         {
-            (kind, x, y, half) = (scene.Kind, scene.X, scene.Y, scene.Size / 2);
-            (sin, cos) = ShapeMath.SinCos(scene.Rotation);
-            var stretch = Math.Sqrt(scene.Aspect);
-            acrossX = (scene.Mirrored ? -1 : 1) / stretch;
+            (this.kind, this.x, this.y, half) = (kind, x, y, size / 2);
+            (sin, cos) = ShapeMath.SinCos(rotation);
+            var stretch = Math.Sqrt(aspect);
+            acrossX = (mirrored ? -1 : 1) / stretch;
             acrossY = stretch;
             PerUnit = 1 / half;
         }

@@ -27,10 +27,31 @@ internal static class ShapesSampler
         new("black", 0.08, 0.08, 0.08),
     ];
 
+    /// <summary>How often a class has what is typical of it: its colour, its surface, its surroundings, each on its own.</summary>
+    private const double TypicalPart = 0.5;
+
+    private static readonly int Surfaces = Enum.GetValues<ShapeTexture>().Length;
+    private static readonly int Backgrounds = Enum.GetValues<ShapeBackground>().Length;
+
+    /// <summary>By label. No one of them tells the class: two classes share a colour, two a surface, about two a background.</summary>
+    private static readonly (string Colour, ShapeTexture Surface, ShapeBackground Background)[] Typical =
+    [
+        ("yellow", ShapeTexture.Plain, ShapeBackground.Shaded), // disc
+        ("white", ShapeTexture.Striped, ShapeBackground.Plain), // ring
+        ("brown", ShapeTexture.Dotted, ShapeBackground.Speckled), // square
+        ("green", ShapeTexture.Checked, ShapeBackground.Striped), // triangle
+        ("blue", ShapeTexture.Ringed, ShapeBackground.Mottled), // star
+        ("white", ShapeTexture.Dotted, ShapeBackground.Checked), // cross
+        ("yellow", ShapeTexture.Ringed, ShapeBackground.Plain), // crescent
+        ("brown", ShapeTexture.Plain, ShapeBackground.Checked), // heart
+        ("blue", ShapeTexture.Checked, ShapeBackground.Speckled), // arrow
+        ("green", ShapeTexture.Striped, ShapeBackground.Mottled), // hourglass
+    ];
+
     /// <summary>Names of the colours a shape can have.</summary>
     public static IReadOnlyList<string> ColourNames { get; } = [.. Palette.Select(static c => c.Name)];
 
-    public static ShapeScene Draw(ulong seed, string split, long index)
+    public static ShapeScene Draw(ulong seed, string split, long index, ShapesStatistics statistics = ShapesStatistics.Independent)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         var g = new Philox(seed, RandomPurpose.Shapes, SplitCode(split), (uint)index);
@@ -45,7 +66,7 @@ internal static class ShapesSampler
         var colour = Jittered(Palette[g.NextBelow((uint)Palette.Length)], ref g, 0.06);
         var (first, second) = BackgroundTones(colour, ref g);
         var texture = g.NextSingle() switch { < 0.6f => ShapeTexture.Plain, < 0.8f => ShapeTexture.Striped, _ => ShapeTexture.Dotted };
-        return new ShapeScene
+        var scene = new ShapeScene
         {
             Kind = kind,
             X = x,
@@ -66,6 +87,64 @@ internal static class ShapesSampler
             Noise = g.NextDouble(0.01, 0.05),
             DetailKey = ((ulong)g.NextUInt32() << 32) | g.NextUInt32(),
         };
+        return statistics == ShapesStatistics.Natural ? Natural(scene, ref g) : scene;
+    }
+
+    /// <summary>The scene with what is typical of its class, each by the toss of a coin, and with a second object.</summary>
+    private static ShapeScene Natural(ShapeScene scene, ref Philox g)
+    {
+        var (name, surface, behind) = Typical[scene.Label];
+        var colour = g.NextDouble() < TypicalPart ? Jittered(Palette.First(c => c.Name == name), ref g, 0.06) : scene.Colour;
+        var texture = g.NextDouble() < TypicalPart ? surface : (ShapeTexture)g.NextBelow((uint)Surfaces);
+        var background = g.NextDouble() < TypicalPart ? behind : (ShapeBackground)g.NextBelow((uint)Backgrounds);
+        var (first, second) = BackgroundTones(colour, ref g);
+        return scene with
+        {
+            Colour = colour,
+            Texture = texture,
+            Background = background,
+            BackgroundColour = first,
+            BackgroundSecond = second,
+            Companion = Companion(scene, colour, first, second, ref g),
+        };
+    }
+
+    /// <summary>A smaller object of the same class, where it shows best of a few places, in a colour that is another one and stands out.</summary>
+    private static ShapeCompanion Companion(ShapeScene scene, NamedColour first, NamedColour tone, NamedColour other, ref Philox g)
+    {
+        var size = g.NextDouble(0.26, 0.40);
+        var (x, y, away) = (0.0, 0.0, -1.0);
+        for (var attempt = 0; attempt < 4; attempt++)
+        {
+            var (u, v) = (g.NextDouble(size * Reach, 1 - (size * Reach)), g.NextDouble(size * Reach, 1 - (size * Reach)));
+            var distance = ((u - scene.X) * (u - scene.X)) + ((v - scene.Y) * (v - scene.Y));
+            if (distance > away)
+            {
+                (x, y, away) = (u, v, distance);
+            }
+        }
+
+        var colour = first;
+        for (var attempt = 0; attempt < 24 && colour == first; attempt++)
+        {
+            var drawn = Jittered(AnyColour(ref g), ref g, 0.06);
+            if (drawn.Name != first.Name && StandsOut(drawn, tone, other))
+            {
+                colour = drawn;
+            }
+        }
+
+        return new ShapeCompanion
+        {
+            X = x, Y = y, Size = size, Rotation = g.NextDouble(-0.35, 0.35), Mirrored = g.NextSingle() < 0.5f, Colour = colour,
+        };
+    }
+
+    /// <summary>Whether a colour's luma differs enough from both tones of a background, to the same side.</summary>
+    private static bool StandsOut(NamedColour colour, NamedColour first, NamedColour second)
+    {
+        var (a, b) = (first.Luma - colour.Luma, second.Luma - colour.Luma);
+        return Math.Abs(a) >= LeastContrast && Math.Abs(b) >= LeastContrast && a > 0 == b > 0;
     }
 
     internal static NamedColour AnyColour(ref Philox g) => Palette[g.NextBelow((uint)Palette.Length)];
@@ -82,9 +161,7 @@ internal static class ShapesSampler
         {
             var first = Muted(ref g);
             var second = first.Towards(Muted(ref g), 0.7);
-            var a = first.Luma - shape.Luma;
-            var b = second.Luma - shape.Luma;
-            if (Math.Abs(a) >= LeastContrast && Math.Abs(b) >= LeastContrast && a > 0 == b > 0)
+            if (StandsOut(shape, first, second))
             {
                 return (first, second);
             }

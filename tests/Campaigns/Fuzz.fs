@@ -240,6 +240,7 @@ let private tiny =
                                     Test = 16
                                     Size = 16
                                     Seed = 5UL
+                                    Statistics = Independent
                                 }
                         Train =
                             { MethodKit.setting.Train with

@@ -67,6 +67,7 @@ let private tiny steps (setting: Setting) =
                     Test = 64
                     Size = 16
                     Seed = 5UL
+                    Statistics = Independent
                 }
         Train =
             { setting.Train with

@@ -217,6 +217,7 @@ let private structure =
                                                         Test = 64
                                                         Size = size
                                                         Seed = 5UL
+                                                        Statistics = Independent
                                                     }
                                             Backbone = SmallVit
                                         }

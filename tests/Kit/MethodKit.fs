@@ -49,6 +49,7 @@ let setting =
                     Test = 64
                     Size = 16
                     Seed = 5UL
+                    Statistics = Independent
                 }
         Backbone =
             {

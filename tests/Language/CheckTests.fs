@@ -195,6 +195,7 @@ let private mistakes =
                                 Test = 0
                                 Size = 32
                                 Seed = 1UL
+                                Statistics = Independent
                             }
                 })
         ),

@@ -39,6 +39,7 @@ let private tinySetting: Setting =
                     Test = 20
                     Size = 16
                     Seed = 3UL
+                    Statistics = Independent
                 }
         Protocols = [ KnnVote 3 ]
         Seeds = [ 0; 1 ]

@@ -16,6 +16,7 @@ let private motion: ShapesInMotionData =
         Size = 16
         Frames = 4
         Seed = 9UL
+        Statistics = Independent
     }
 
 let private nextFrame data : Experiment<SslResearch.Core.Views.Clip> =

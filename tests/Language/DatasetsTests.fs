@@ -12,6 +12,7 @@ let private shapes =
             Test = 10
             Size = 16
             Seed = 9UL
+            Statistics = Independent
         }
 
 let private images (store: ImageStore) =

@@ -20,6 +20,7 @@ let private setting: Setting =
                     Test = 256
                     Size = 16
                     Seed = 5UL
+                    Statistics = Independent
                 }
         Backbone =
             {

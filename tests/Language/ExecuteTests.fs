@@ -18,6 +18,7 @@ let private setting: Setting =
                     Test = 40
                     Size = 16
                     Seed = 5UL
+                    Statistics = Independent
                 }
         Backbone =
             {

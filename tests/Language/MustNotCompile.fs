@@ -151,11 +151,11 @@ let private snippets =
         [ "FS0193"; "FS0001" ]
 
         "SimCLR on clips",
-        "let e = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL }) [ Flip 0.5 ]; Method = SimClr.Default }",
+        "let e = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL; Statistics = Independent }) [ Flip 0.5 ]; Method = SimClr.Default }",
         [ "FS0193"; "FS0001" ]
 
         "masked and predictive methods on their own views compile",
-        "let e1 = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = Mae.CpuCifar }\nlet e2 = { Name = \"c\"; Setting = setting; Augment = maskedBlocks 4 0.4 5 view; Method = Beit.Default(Run.randomInit setting) }\nlet e3 = { Name = \"c\"; Setting = setting; Augment = contextTargets 4 TargetBlocks.Default view; Method = IJepa.CpuCifar }\nlet e4 = { Name = \"c\"; Setting = setting; Augment = maskedCrops 4 (multiCrop view view 2); Method = DinoV2.CpuCifar }\nlet e5 = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL }) [ Flip 0.5 ]; Method = NextFrame.CpuShapes }",
+        "let e1 = { Name = \"c\"; Setting = setting; Augment = masked 4 0.75 view; Method = Mae.CpuCifar }\nlet e2 = { Name = \"c\"; Setting = setting; Augment = maskedBlocks 4 0.4 5 view; Method = Beit.Default(Run.randomInit setting) }\nlet e3 = { Name = \"c\"; Setting = setting; Augment = contextTargets 4 TargetBlocks.Default view; Method = IJepa.CpuCifar }\nlet e4 = { Name = \"c\"; Setting = setting; Augment = maskedCrops 4 (multiCrop view view 2); Method = DinoV2.CpuCifar }\nlet e5 = { Name = \"c\"; Setting = setting; Augment = clips (ShapesInMotion { Train = 10; Test = 10; Size = 32; Frames = 4; Seed = 1UL; Statistics = Independent }) [ Flip 0.5 ]; Method = NextFrame.CpuShapes }",
         []
 
         "a rate that does not say how it scales", "let t = { Train.CpuScale with Rate = 0.12 }", [ "FS0001" ]

@@ -85,6 +85,7 @@ let tests =
                             Size = 16
                             Frames = 4
                             Seed = 5UL
+                            Statistics = Independent
                         }
 
                 let run decoder =
@@ -143,6 +144,7 @@ let tests =
                                         Test = 16
                                         Size = 16
                                         Seed = 5UL
+                                        Statistics = Independent
                                     }
                             Protocols = [ FineTune 1 ]
                         }

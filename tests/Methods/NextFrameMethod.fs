@@ -12,6 +12,7 @@ let private films =
             Size = 16
             Frames = 4
             Seed = 5UL
+            Statistics = Independent
         }
 
 let private traits: MethodKit.Traits =

@@ -16,6 +16,7 @@ let setting: Setting =
                     Test = 200
                     Size = 32
                     Seed = 1UL
+                    Statistics = Independent
                 }
         Backbone = SmallResNet
         Train = Train.CpuScale

@@ -14,6 +14,7 @@ let private setting =
                     Test = 128
                     Size = 16
                     Seed = 3UL
+                    Statistics = Independent
                 }
         Backbone =
             {

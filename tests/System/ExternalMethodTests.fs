@@ -70,7 +70,7 @@ type Alignment =
         member m.Problems = Problem.positive "Weight" m.Weight
 
 let setting =
-    { Data = Shapes { Train = 256; Test = 64; Size = 16; Seed = 1UL }
+    { Data = Shapes { Train = 256; Test = 64; Size = 16; Seed = 1UL; Statistics = Independent }
       Backbone = SmallResNet
       Train = { Train.CpuScale with Epochs = 1; BatchSize = 64 }
       Protocols = [ Knn(k = 5, temperature = 0.1) ]
