@@ -136,7 +136,12 @@ internal static class ShapesSampler
 
         return new ShapeCompanion
         {
-            X = x, Y = y, Size = size, Rotation = g.NextDouble(-0.35, 0.35), Mirrored = g.NextSingle() < 0.5f, Colour = colour,
+            X = x,
+            Y = y,
+            Size = size,
+            Rotation = g.NextDouble(-0.35, 0.35),
+            Mirrored = g.NextSingle() < 0.5f,
+            Colour = colour,
         };
     }
 
