@@ -136,12 +136,20 @@ let program project name arguments =
 
 let sslr arguments = program "recipes" "sslr" arguments
 
-/// Results belong to the repository, wherever it is called from.
+/// What an option is given as `--name VALUE` or `--name=VALUE`, and the arguments without it.
+let rec taken name (arguments: string list) =
+    match arguments with
+    | word :: value :: rest when word = name -> Some value, rest
+    | word :: rest when word.StartsWith(name + "=") -> Some(word.Substring(name.Length + 1)), rest
+    | word :: rest ->
+        let value, others = taken name rest
+        value, word :: others
+    | [] -> None, []
+
+/// Results belong to the repository, wherever it is called from, unless a folder is named.
 let stored (arguments: string list) =
-    if List.contains "--results" arguments then
-        arguments
-    else
-        arguments @ [ "--results"; inRoot "results" ]
+    let given, others = taken "--results" arguments
+    others @ [ "--results"; given |> Option.defaultValue (inRoot "results") ]
 
 // ---- Sweeps: a process for each run, so that one that dies takes no other with it
 
@@ -162,9 +170,12 @@ let runsOf recipe results =
     |> Seq.toList
 
 let sweep (arguments: string list) =
-    let recipe, options = arguments.Head, stored arguments.Tail
-    let place = options |> List.findIndex ((=) "--results")
-    let results = options |> List.skip place |> List.truncate 2
+    if arguments.IsEmpty || arguments.Head.StartsWith '-' then
+        fail WrongUsage "Sweep RECIPE [OPTIONS]: name the recipe first; List names them."
+
+    let only, others = taken "--only" arguments.Tail
+    let recipe, options = arguments.Head, stored others
+    let results = options |> List.skip (options.Length - 2)
     let mutable child: Process option = None
     let mutable stopped = false
 
@@ -184,7 +195,7 @@ let sweep (arguments: string list) =
     let outcomes =
         [
             for id, title in runsOf recipe results do
-                if not stopped then
+                if not stopped && only |> Option.forall id.StartsWith then
                     eprintfn $"{id}  {title}"
                     let words = [ sslrProgram; "run"; recipe; "--only"; id ]
                     use running = start caller "dotnet" (words @ options) false
@@ -199,7 +210,7 @@ let sweep (arguments: string list) =
         fail Interrupted "the sweep was interrupted; the same command goes on."
 
     // A run that has none of the wanted seeds is wrong usage for itself, but not for the sweep.
-    if outcomes |> List.forall (fun (_, code) -> code = WrongUsage) then
+    if outcomes.IsEmpty || outcomes |> List.forall (fun (_, code) -> code = WrongUsage) then
         fail WrongUsage $"'{recipe}' has no run for these options."
 
     let failures = outcomes |> List.filter (fun (_, code) -> code <> 0 && code <> WrongUsage)
@@ -254,7 +265,13 @@ target "Run" "RECIPE [OPTIONS…]: runs what the recipe still lacks." (fun argum
 
 target "Sweep" "RECIPE [OPTIONS…]: the same, each run in a process of its own." (fun arguments ->
     sweep arguments
-    sslr (stored [ "tables"; arguments.Head ]))
+
+    let results =
+        taken "--results" arguments
+        |> fst
+        |> Option.map (fun folder -> [ "--results"; folder ])
+
+    sslr (stored ("tables" :: arguments.Head :: Option.defaultValue [] results)))
 
 target "Tables" "[RECIPE]: renders the tables from the stored runs." (fun arguments ->
     sslr (stored ("tables" :: arguments)))

@@ -21,7 +21,7 @@ module private Usage =
 
 type ListArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
-    | Results of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Results of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -31,7 +31,7 @@ type ListArguments =
 
 type CheckArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
-    | Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -41,15 +41,15 @@ type CheckArguments =
 
 type RunArguments =
     | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
-    | [<Unique>] Only of run_id: string
-    | [<Unique>] Seeds of list: string
-    | [<Unique>] Device of device: string
-    | [<Unique>] Threads of n: int
-    | [<Unique>] Workers of n: int
-    | [<Unique>] Checkpoint_Every of steps: int
-    | [<Unique>] Results of dir: string
-    | [<Unique>] Data of dir: string
-    | [<Unique>] Torch_Lib of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Only of run_id: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Seeds of list: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Device of device: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Threads of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Workers of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Checkpoint_Every of steps: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Results of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Torch_Lib of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -67,7 +67,7 @@ type RunArguments =
 
 type TablesArguments =
     | [<MainCommand; Unique>] Recipe of recipe: string
-    | [<Unique>] Results of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Results of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -77,14 +77,14 @@ type TablesArguments =
 
 type ShowArguments =
     | [<MainCommand; ExactlyOnce>] Recipe of recipe: string
-    | [<Unique>] Only of run_id: string
-    | [<Unique>] Images of n: int
-    | [<Unique>] Epochs of n: int
-    | [<Unique>] Seed of n: int
-    | [<Unique>] Out of file: string
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Only of run_id: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Images of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Epochs of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Seed of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Out of file: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
     | Trained
-    | [<Unique>] Results of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Results of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -101,16 +101,16 @@ type ShowArguments =
 
 type ImportArguments =
     | [<MainCommand; ExactlyOnce>] Source of name: string * source: string
-    | [<Unique>] Split of name: string
-    | [<Unique>] Resize of size: string
-    | [<Unique>] Channels of n: int
-    | [<Unique>] Frames of n: int
-    | [<Unique>] Frame_Stride of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Split of name: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Resize of size: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Channels of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Frames of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Frame_Stride of n: int
     | Skip_Corrupt
     | Replace
     | Ignore_Orientation
-    | [<Unique>] Sha256 of digits: string
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Sha256 of digits: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -129,15 +129,15 @@ type ImportArguments =
 
 type FetchArguments =
     | [<MainCommand; ExactlyOnce>] Name of name: string
-    | [<Unique>] Url of url: string
-    | [<Unique>] Sha256 of digits: string
-    | [<Unique>] Split of name: string
-    | [<Unique>] Resize of size: string
-    | [<Unique>] Channels of n: int
+    | [<Unique; EqualsAssignmentOrSpaced>] Url of url: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Sha256 of digits: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Split of name: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Resize of size: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Channels of n: int
     | Skip_Corrupt
     | Replace
     | Ignore_Orientation
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -155,7 +155,7 @@ type FetchArguments =
 
 type VerifyArguments =
     | [<MainCommand; Unique>] Name of name: string
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -166,7 +166,7 @@ type VerifyArguments =
 type InfoArguments =
     | [<MainCommand; Unique>] Name of name: string
     | Stats
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =
@@ -190,8 +190,8 @@ type DataArguments =
             | Verify _ -> "read everything and compare it with its fingerprint."
 
 type EnvArguments =
-    | [<Unique>] Torch_Lib of dir: string
-    | [<Unique>] Data of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Torch_Lib of dir: string
+    | [<Unique; EqualsAssignmentOrSpaced>] Data of dir: string
 
     interface IArgParserTemplate with
         member a.Usage =

@@ -27,12 +27,16 @@ module Cli =
             let known = recipes |> List.map _.Name |> String.concat ", "
             raise (UsageError $"There is no recipe '{name}'. There are: {known}.")
 
-    let private resultsFolder (given: string option) = given |> Option.defaultValue "results"
+    /// A folder that is made where there is none.
+    let private resultsFolder (given: string option) =
+        match given with
+        | Some "" -> raise (UsageError "--results is empty: name a folder.")
+        | Some file when File.Exists file -> raise (UsageError $"--results {file}: that is a file, not a folder.")
+        | _ -> given |> Option.defaultValue "results"
 
     /// A folder that is only read; one that was named must be there.
     let private existingResults (given: string option) =
-        match given with
-        | Some folder when File.Exists folder -> raise (UsageError $"--results {folder}: that is a file, not a folder.")
+        match Some(resultsFolder given) |> Option.filter (fun _ -> given.IsSome) with
         | Some folder when not (Directory.Exists folder) ->
             raise (UsageError $"--results {folder}: there is no such folder.")
         | _ -> resultsFolder given

@@ -121,6 +121,36 @@ let tests =
                     Expect.isNotEmpty error $"'{shown}' says something"
             }
 
+            test "options take their value after a space or an equals sign" {
+                inFolder (fun folder ->
+                    let results = Path.Combine(folder, "results")
+
+                    let code, _, error =
+                        sslr recipes [ "run"; "tiny"; "--seeds=0"; $"--results={results}"; "--threads=1" ]
+
+                    Expect.equal code 0 error
+                    let runs = (Store(results, "tiny")).Load().Runs
+                    Expect.equal (runs |> List.map _.Seed |> List.distinct) [ 0 ] "seeds"
+
+                    for empty in [ "--seeds="; "--only="; "--results="; "--threads=" ] do
+                        let code, _, error = sslr recipes [ "run"; "tiny"; empty ]
+                        Expect.equal code 2 empty
+                        Expect.isNotEmpty error empty)
+            }
+
+            test "results on a file are wrong usage" {
+                inFolder (fun folder ->
+                    let file = Path.Combine(folder, "file")
+                    File.WriteAllText(file, "kept")
+
+                    for verb in [ [ "run"; "tiny" ]; [ "list" ]; [ "tables" ] ] do
+                        let code, _, error = sslr recipes (verb @ [ "--results"; file ])
+                        Expect.equal code 2 $"{verb}"
+                        Expect.stringContains error "that is a file, not a folder" $"{verb}"
+
+                    Expect.equal (File.ReadAllText file) "kept" "untouched")
+            }
+
             test "help is 0" {
                 for arguments in [ [ "--help" ]; [ "run"; "--help" ]; [ "data"; "import"; "--help" ] ] do
                     let code, out, _ = sslr recipes arguments
