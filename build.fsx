@@ -149,7 +149,8 @@ let rec taken name (arguments: string list) =
 /// Results belong to the repository, wherever it is called from, unless a folder is named.
 let stored (arguments: string list) =
     let given, others = taken "--results" arguments
-    others @ [ "--results"; given |> Option.defaultValue (inRoot "results") ]
+    let folder = given |> Option.map (fun folder -> Path.GetFullPath(folder, caller))
+    others @ [ "--results"; folder |> Option.defaultValue (inRoot "results") ]
 
 // ---- Sweeps: a process for each run, so that one that dies takes no other with it
 
@@ -170,12 +171,14 @@ let runsOf recipe results =
     |> Seq.toList
 
 let sweep (arguments: string list) =
-    if arguments.IsEmpty || arguments.Head.StartsWith '-' then
-        fail WrongUsage "Sweep RECIPE [OPTIONS]: name the recipe first; List names them."
-
     let only, others = taken "--only" arguments.Tail
     let recipe, options = arguments.Head, stored others
     let results = options |> List.skip (options.Length - 2)
+
+    // What is listed must be there.
+    if not (File.Exists results[1]) then
+        Directory.CreateDirectory results[1] |> ignore
+
     let mutable child: Process option = None
     let mutable stopped = false
 
