@@ -502,7 +502,8 @@ module Execute =
             let rec pass announced tasks =
                 let busy = tasks |> List.filter (fun task -> not interrupted && not (settled task))
 
-                if stop.IsCancellationRequested then
+                // A stop that comes when all is done interrupts nothing.
+                if stop.IsCancellationRequested && not busy.IsEmpty then
                     interrupted <- true
 
                 if not busy.IsEmpty && not interrupted then

@@ -282,6 +282,38 @@ let tests =
                     Expect.equal (Some(stored |> List.map essence)) whole "the same results")
             }
 
+            test "a stop that comes when the last run is done interrupts nothing, one before it does" {
+                for stopAt, interrupted in [ "random initialisation", false; "raw pixels", true ] do
+                    inFolder (fun options ->
+                        use stop = new CancellationTokenSource()
+
+                        let two: Recipe =
+                            { recipe with
+                                Tables =
+                                    [
+                                        table [ Run.rawPixels setting; Run.randomInit { setting with Seeds = [ 0 ] } ]
+                                    ]
+                            }
+
+                        let reporter =
+                            { new IRunReporter with
+                                member _.Started(_, _, _, _) = ()
+                                member _.Step _ = ()
+                                member _.Scoring _ = ()
+
+                                member _.Finished run =
+                                    if run.Name = stopAt then
+                                        stop.Cancel()
+
+                                member _.Failed(_, _, _) = ()
+                                member _.Note _ = ()
+                            }
+
+                        let result = Execute.recipe two options reporter stop.Token
+                        Expect.equal result.Interrupted interrupted stopAt
+                        Expect.equal result.Done (if interrupted then 1 else 2) stopAt)
+            }
+
             test "a failing run is reported and the others go on" {
                 inFolder (fun options ->
                     // Taller than the images can be halved, and no dataset under that name: an exception at run time.
