@@ -322,8 +322,15 @@ let chain (results: string) (name: string) (signal: Signal) whole : Chain =
             for state in states do
                 let code, output = run results name (Some(state, signal))
 
-                if code <> signal.ExitCode then
-                    state.Name, Some $"ended with {code}, not {signal.ExitCode}: {output}"
+                // A page that is asked to stop is finished, and then nothing is left to do.
+                let expected =
+                    match state.Moment, signal with
+                    | Page, Terminate
+                    | Page, Interrupt -> ExitCode.Success
+                    | _ -> signal.ExitCode
+
+                if code <> expected then
+                    state.Name, Some $"ended with {code}, not {expected}: {output}"
                 elif not (isMet results name state signal) then
                     state.Name, None
         ]

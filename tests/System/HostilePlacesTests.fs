@@ -55,7 +55,7 @@ let tests =
                 Repository.inFolder (fun folder ->
                     let file = Path.Combine(folder, "file")
                     File.WriteAllText(file, "kept")
-                    says (shell folder $"{tiny} run tiny --results '{file}'") 1 [ file ]
+                    says (shell folder $"{tiny} run tiny --results '{file}'") 2 [ file; "not a folder" ]
                     says (shell folder $"{tiny} run tiny --results /proc/none") 1 [ "/proc/none" ]
                     Expect.equal (File.ReadAllText file) "kept" "the file stays")
             }
