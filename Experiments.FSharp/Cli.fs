@@ -36,10 +36,12 @@ module Cli =
 
     /// A folder that is only read; one that was named must be there.
     let private existingResults (given: string option) =
-        match Some(resultsFolder given) |> Option.filter (fun _ -> given.IsSome) with
-        | Some folder when not (Directory.Exists folder) ->
+        let folder = resultsFolder given
+
+        if given.IsSome && not (Directory.Exists folder) then
             raise (UsageError $"--results {folder}: there is no such folder.")
-        | _ -> resultsFolder given
+
+        folder
 
     /// What `--only` names.
     let private onlyId (given: string option) =
